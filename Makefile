@@ -1,0 +1,63 @@
+# The commands of the course; `make` alone lists them.
+#   PYTHON=/path/to/python3.12   the interpreter to build .venv from (default: the first fit one on the path)
+#   NB=02                        for `notebooks` and `tutorial`: this notebook only
+
+PYTHON ?=
+NB ?=
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+# $(call step,title,commands): one line with seconds; the output is kept, and shown only on failure.
+define step
+@mkdir -p build; start=$$(date +%s); printf '%-44s' '$(1)'; \
+if { $(2); } >build/step.log 2>&1; then printf 'ok %6d s\n' $$(($$(date +%s) - start)); \
+else printf 'FAILED after %d s\n' $$(($$(date +%s) - start)); tail -n 60 build/step.log; exit 1; fi
+endef
+
+.DEFAULT_GOAL := help
+.PHONY: help tutorial test lab notebooks lint
+
+help:  ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+tutorial: $(READY)  ## run every notebook in order with the quick profile, into build/tutorial/
+	@$(BIN)/python notebooks/run.py tutorial $(NB)
+
+test: $(READY)  ## lint, unit tests, every notebook alone through papermill, and nbval
+	@$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 900 \
+	  --continue-on-collection-errors tests notebooks
+
+lab: $(READY)  ## open JupyterLab on the notebooks
+	@$(BIN)/jupyter lab notebooks
+
+notebooks: $(READY)  ## execute the notebooks in place, checked and normalized, ready to commit
+	@$(BIN)/python notebooks/run.py save $(NB)
+
+lint: $(READY)  ## check the style of library, tests and notebooks
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+# A link to an interpreter that has gone counts as missing, so .venv mends itself.
+$(BIN)/python:
+	@names="$(PYTHON)"; test -n "$$names" || names="python3 python3.13 python3.12 python3.11 python"; \
+	for newest in 13 99; do for name in $$names; do \
+	  if "$$name" -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, $$newest))" 2>/dev/null; \
+	  then rm -f $(BIN)/python*; printf '%-44s' "creating $(VENV) with $$name"; \
+	    "$$name" -m venv $(VENV) || { rm -f $(BIN)/python*; \
+	      echo "Python's venv failed; on Debian and Ubuntu: apt install python3-venv"; exit 1; }; \
+	    "$(BIN)/python" -V; exit 0; fi; done; done; \
+	echo "Python 3.11 or newer is needed to create $(VENV). Tried:"; \
+	for name in $$names; do echo "  $$name: $$("$$name" -V 2>/dev/null || echo none)"; done; \
+	echo "Install one, or name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12"; exit 1
+
+# Build isolation would fetch setuptools a second time; the pinned one is there already.
+# Matplotlib's font cache is built here, so that no notebook spends its time and a warning on it.
+$(READY): requirements.txt pyproject.toml | $(BIN)/python
+	$(call step,installing requirements.txt (some GB),$(BIN)/python -m pip install -r requirements.txt)
+	$(call step,installing smoothswap_lib,$(BIN)/python -m pip install -e . --no-deps --no-build-isolation)
+	$(call step,preparing the fonts,$(BIN)/python -c "import matplotlib.font_manager")
+	@touch $@

@@ -1,0 +1,127 @@
+"""The contract itself: a notebook that holds it passes, and each rule catches its breach."""
+
+import contract
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+SLUG = "owner/course"
+NAME = "01_toy.ipynb"
+BADGE = contract.COLAB.format(slug=SLUG, name=NAME)
+PICTURE = new_output("display_data", data={"image/png": "iVBORw0KGgo=", "text/plain": "<Figure size 1x1>"})
+CODE = [
+    ('PROFILE = "quick"', [], ["parameters"]),
+    ("plt.show()", [PICTURE], []),
+    ("print(1 + 1)", [new_output("stream", name="stdout", text="2\n")], []),
+    ("total", [new_output("execute_result", data={"text/plain": "3"}, execution_count=4)], []),
+    ("assert loss < 1", [], ["nbval-ignore-output"]),
+]
+
+
+@pytest.fixture
+def toy():
+    box = "> **Goals** a. **Prerequisites** b. **Time** c. **You will see** d."
+    cells = [new_markdown_cell(f"# Toy\n\nA promise.\n\n[![Open in Colab](badge.svg)]({BADGE})\n\n{box}")]
+    for count, (source, outputs, tags) in enumerate(CODE, start=1):
+        cell = new_code_cell(source, outputs=[nbformat.from_dict(o) for o in outputs], execution_count=count)
+        cell.metadata.update({"tags": tags} if tags else {})
+        cells.append(cell)
+    cells.append(new_markdown_cell("## Summary\n\n- a\n\n## Exercises\n\n1. b\n\n## Next\n\nNotebook 02."))
+    return new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+
+
+def problems(notebook, folder):
+    (folder / "badge.svg").touch()
+    nbformat.write(notebook, folder / NAME)
+    return contract.problems(notebook, folder / NAME, SLUG, folder)
+
+
+def test_a_notebook_that_holds_the_contract_has_no_problems(toy, tmp_path):
+    assert problems(toy, tmp_path) == []
+
+
+def replace(position, old, new):
+    def change(notebook):
+        source = notebook.cells[position].source
+        assert old in source
+        notebook.cells[position].source = source.replace(old, new)
+
+    return change
+
+
+def set_cell(position, **fields):
+    return lambda notebook: notebook.cells[position].update(fields)
+
+
+def set_metadata(position, **fields):
+    return lambda notebook: notebook.cells[position].metadata.update(fields)
+
+
+def append_output(position, **fields):
+    return lambda notebook: notebook.cells[position].outputs.append(new_output(**fields))
+
+
+BREACHES = [
+    (replace(0, "# Toy", "Toy"), "must open with the title"),
+    (replace(0, SLUG, "someone/else"), "link the Colab badge"),
+    (replace(0, NAME, "02_other.ipynb"), "link the Colab badge"),
+    (replace(0, "**You will see**", "You will see"), "lacks **You will see**"),
+    (lambda notebook: notebook.cells.pop(0), "first cell must be markdown"),
+    (replace(6, "## Exercises", "### Exercises"), "last '##' headings"),
+    (set_metadata(1, tags=[]), "0 have it"),
+    (set_metadata(2, tags=["parameters"]), "2 have it"),
+    (replace(1, "quick", "laptop"), 'must set PROFILE = "quick"'),
+    (set_cell(3, execution_count=None), "cell 4 has count None, not 3"),
+    (set_cell(3, execution_count=7), "cell 4 has count 7, not 3"),
+    (set_cell(3, source="pass\n" * 26), "27 lines"),
+    (set_cell(3, source=""), "empty code cell"),
+    (replace(2, "plt.show()", "plt.plot(x);  # hidden"), "ends with ';'"),
+    (set_metadata(3, tags=["nbval-skip"]), "tag nbval-skip"),
+    (set_metadata(3, tags=["raises-exception"]), "tag raises-exception"),
+    (replace(3, "print", "# NBVAL_IGNORE_OUTPUT: it trains\nprint"), "nbval does not read"),
+    (replace(5, "assert loss < 1", "train()"), "must assert its trend"),
+    (set_metadata(3, tags=["nbval-ignore-output"]), "not compared, so it must assert"),
+    (set_cell(3, outputs=[]), "shows something but has no saved output"),
+    (set_cell(4, outputs=[]), "shows something but has no saved output"),
+    (set_cell(2, outputs=[]), "no saved PNG"),
+    (append_output(3, output_type="stream", name="stderr", text="careful\n"), "wrote to stderr: careful"),
+    (append_output(3, output_type="error", ename="NameError", evalue="x"), "ended with NameError: x"),
+    (append_output(3, output_type="display_data", data={"image/svg+xml": "<svg/>"}), "has an SVG"),
+    (
+        append_output(3, output_type="stream", name="stdout", text="/home/a/b\n"),
+        "path of one machine, /home/a/b",
+    ),
+    (lambda notebook: notebook.cells.insert(2, new_code_cell("a", execution_count=2)), "has count 2, not 3"),
+    (replace(6, "Notebook 02.", "[two](02_gone.ipynb)"), "02_gone.ipynb leads nowhere"),
+    (replace(6, "- a", "![](badge.svg)"), "no alt text"),
+    (replace(6, "- a", '<img src="badge.svg">'), "no alt text"),
+    (lambda notebook: notebook.metadata.kernelspec.update(name="mine"), "kernel is mine"),
+    (lambda notebook: notebook.metadata.update(papermill={}), "run to run: papermill"),
+    (set_metadata(3, execution={"iopub.status.busy": "now"}), "run to run: execution"),
+    (
+        set_cell(6, source="x" * contract.MAX_BYTES + "\n\n## Summary\n\n## Exercises\n\n## Next"),
+        "at the most",
+    ),
+]
+
+
+@pytest.mark.parametrize(("breach", "words"), BREACHES, ids=[words for _, words in BREACHES])
+def test_each_breach_is_named(toy, tmp_path, breach, words):
+    breach(toy)
+    found = problems(toy, tmp_path)
+    assert any(words in problem for problem in found), found
+
+
+def test_a_late_first_picture_is_named(toy, tmp_path):
+    toy.cells.insert(6, toy.cells.pop(2))
+    assert any("first picture is in code cell 5" in problem for problem in problems(toy, tmp_path))
+
+
+def test_a_path_of_this_checkout_is_named(toy, tmp_path):
+    toy.cells[3].outputs[0].text = f"{tmp_path}/data\n"
+    assert any("path of one machine" in problem for problem in problems(toy, tmp_path))
+
+
+def test_a_code_span_is_no_link(toy, tmp_path):
+    toy.cells[6].source = "Write `[a](b.ipynb)`.\n\n" + toy.cells[6].source
+    assert problems(toy, tmp_path) == []

@@ -1,0 +1,128 @@
+"""The runner: what runs is told, what fails is named, what is saved is the same every time."""
+
+import base64
+import csv
+import json
+import os
+import shutil
+
+import nbformat
+import pytest
+import run
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+GOOD = [
+    "import matplotlib.pyplot as plt\nimport sys",
+    'PROFILE = "slow"',
+    "plt.plot([1, 2]); plt.show()",
+    "print(PROFILE)",
+]
+BAD = ['PROFILE = "slow"', "a = 1", "# why\nb = a + missing"]
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A folder with pyproject.toml and an empty notebooks/, as the working directory."""
+    (tmp_path / "notebooks").mkdir()
+    shutil.copy(run.ROOT / "pyproject.toml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(checkout, name, sources):
+    cells = [new_markdown_cell("# Toy"), *map(new_code_cell, sources)]
+    for cell in cells[1:]:
+        if cell.source.startswith("PROFILE"):
+            cell.metadata["tags"] = ["parameters"]
+    path = checkout / "notebooks" / name
+    nbformat.write(new_notebook(cells=cells, metadata={"vendor": {"seen": "today"}}), path)
+    return path
+
+
+def test_tutorial_goes_on_after_a_failure_and_names_cell_and_error(checkout, capsys):
+    bad, good = write(checkout, "00_bad.ipynb", BAD), write(checkout, "01_good.ipynb", GOOD)
+    before = bad.read_bytes(), good.read_bytes()
+    assert not run.tutorial("", "quick", checkout / "out", checkout)
+    printed = capsys.readouterr().out
+    assert "00_bad" in printed
+    assert "cell 4, which begins `# why`: NameError: name 'missing' is not defined" in printed
+    assert "1 of 2 notebooks ok" in printed
+    assert "failed: 00_bad" in printed
+    assert (bad.read_bytes(), good.read_bytes()) == before
+    figure = checkout / "out" / "01_good.png"
+    assert f"the last figure:        {figure.relative_to(checkout)}" in printed
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    with open(checkout / "out" / "seconds.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["notebook"], row["ok"]) for row in rows] == [("00_bad", "False"), ("01_good", "True")]
+    executed = nbformat.read(checkout / "out" / "01_good.ipynb", as_version=4)
+    assert executed.cells[-1].outputs[0].text == "quick\n", "the profile did not reach the notebook"
+
+
+def test_a_kernel_that_dies_is_a_failure_with_a_cell(checkout):
+    path = write(checkout, "00_dies.ipynb", ["import os", "os._exit(1)", "print(1)"])
+    result = run.run_copy(path, checkout / "out", "quick")
+    assert "cell 3, which begins `os._exit(1)`: DeadKernelError" in result.error
+
+
+def test_notebooks_have_no_network(checkout, monkeypatch):
+    for variable, value in run.isolate(checkout).items():
+        monkeypatch.setenv(variable, value)
+    source = "import urllib.request\nurllib.request.urlopen('http://example.com', timeout=20)"
+    result = run.run_copy(write(checkout, "00_net.ipynb", [source]), checkout / "out", "quick")
+    assert "URLError" in result.error
+    assert "refused" in result.error.lower()
+
+
+def test_save_twice_writes_the_same_bytes(checkout):
+    path = write(checkout, "00_good.ipynb", GOOD)
+    first = run.run_in_place(path, checkout / "out", "a/b", checkout)
+    assert "the contract is broken" in first.error, "a toy without a box must be told"
+    saved = path.read_bytes()
+    run.run_in_place(path, checkout / "out", "a/b", checkout)
+    assert path.read_bytes() == saved
+    notebook = json.loads(saved)
+    assert set(notebook["metadata"]) == {"kernelspec", "language_info"}
+    assert [cell["execution_count"] for cell in notebook["cells"][1:]] == [1, 2, 3, 4]
+    assert notebook["cells"][-1]["outputs"][0]["text"] == ["slow\n"], "nothing may be injected"
+    assert all(set(cell["metadata"]) <= {"tags"} for cell in notebook["cells"])
+    picture = notebook["cells"][3]["outputs"][-1]["data"]["image/png"]
+    assert base64.b64decode("".join(picture)).startswith(b"\x89PNG")
+
+
+def test_save_leaves_a_notebook_that_stopped_as_it_was(checkout):
+    path = write(checkout, "00_bad.ipynb", BAD)
+    before = path.read_bytes()
+    result = run.run_in_place(path, checkout / "out", "a/b", checkout)
+    assert "cell 4" in result.error
+    assert "00_bad.ipynb is left as it was" in result.error
+    assert path.read_bytes() == before
+    outputs = nbformat.read(checkout / "out" / "00_bad.ipynb", as_version=4).cells[-1].outputs
+    assert outputs[0].ename == "NameError"
+
+
+def test_widgets_get_the_same_numbers_every_time():
+    cell = new_code_cell("slider")
+    view = {"application/vnd.jupyter.widget-view+json": {"model_id": os.urandom(4).hex()}}
+    cell.outputs = [nbformat.v4.new_output("display_data", data=view)]
+    notebook = run.normalize(new_notebook(cells=[cell]))
+    data = notebook.cells[0].outputs[0].data
+    assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == "widget-0"
+
+
+def test_an_unknown_notebook_is_named_with_those_there_are(checkout):
+    write(checkout, "00_good.ipynb", GOOD)
+    with pytest.raises(SystemExit, match="begins with '07'; there are: 00_good.ipynb"):
+        run.find("07", checkout)
+
+
+def test_moving_the_repository_changes_every_link(checkout):
+    old = run.repository(checkout)
+    (checkout / "README.md").write_text(f"https://github.com/{old}/issues", encoding="utf-8")
+    path = write(checkout, "00_good.ipynb", [f"# git clone https://github.com/{old}.git"])
+    changed = run.move_links("new-owner/new-name", checkout)
+    assert {file.name for file in changed} == {"pyproject.toml", "README.md", path.name}
+    assert run.repository(checkout) == "new-owner/new-name"
+    assert "github.com/new-owner/new-name.git" in path.read_text(encoding="utf-8")
+    with pytest.raises(SystemExit, match="write OWNER/NAME"):
+        run.move_links("https://example.com/x/y", checkout)
