@@ -1,0 +1,267 @@
+"""Faces for training and for judging: TrueSwap (the true swap is known) and folders of photographs.
+
+Every data set gives the same dictionary an image and the same `image_batch(indices)`, with images as float32 tensors in
+[-1, 1], so that the loops do not know which one they see. Depends on world (the columns), build's folder layout, files.
+"""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch.utils.data import Dataset
+
+from . import world
+from .files import data_folder, verify
+
+SPLITS = ("train", "test")
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".pgm", ".webp", ".avif", ".bmp"}
+
+
+def to_float(images: torch.Tensor) -> torch.Tensor:
+    """uint8 (..., 3, H, W) in 0..255 -> float32 in [-1, 1]; the one normalization of training and of use."""
+    return images.float() / 127.5 - 1
+
+
+def to_uint8(images: torch.Tensor) -> torch.Tensor:
+    """float in [-1, 1] -> uint8, rounded and clipped; the inverse of `to_float`."""
+    return ((images.detach() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+class TrueSwap(Dataset):
+    """Rendered faces of nobody, with every parameter, mask and landmark known.
+
+    Parameters
+    ----------
+    split : "train" or "test" for what ships in `data/trueswap64`, or the folder of a built data set.
+
+    Attributes
+    ----------
+    identities : (N,) int64, whose face it is. attribute_sets : (N,) int64, the column of the swap matrix, -1 outside it.
+    size : pixels a side. images : (N, 3, size, size) uint8 tensor.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        Name the file, what is wrong with it (hashes, missing columns, broken image) and the mend.
+    """
+
+    def __init__(self, split: str | Path):
+        shipped = str(split) in SPLITS
+        self.folder = data_folder() / "trueswap64" / str(split) if shipped else Path(split)
+        if not shipped and not self.folder.is_dir():
+            raise FileNotFoundError(
+                f"{split!s} is neither a shipped split ({', '.join(SPLITS)}) nor a folder; "
+                "build one with `python -m smoothswap_lib.render build`"
+            )
+        self.table = self._read("images.parquet", ("identity", "attribute_set", "image", "mask", "landmarks"))
+        self.identities = self.table["identity"].to_numpy().astype(np.int64)
+        self.attribute_sets = self.table["attribute_set"].to_numpy().astype(np.int64)
+        self.images = self._decode("image", "RGB").permute(0, 3, 1, 2).contiguous()
+        self.size = self.images.shape[-1]
+        self._masks = None
+
+    def __len__(self) -> int:
+        return len(self.identities)
+
+    def __getitem__(self, index: int) -> dict:
+        index = range(len(self))[index]  # negative indices, and an IndexError past the end
+        return {
+            "image": to_float(self.images[index]),
+            "identity": int(self.identities[index]),
+            "index": index,
+            "attribute_set": int(self.attribute_sets[index]),
+            "mask": self.masks[index].numpy(),
+            "landmarks": self.landmarks(index),
+        }
+
+    @property
+    def masks(self) -> torch.Tensor:
+        """(N, H, W) uint8: 0 background, 1 face (skin, eyes, mouth), 2 hair, 3 clothes."""
+        if self._masks is None:
+            self._masks = self._decode("mask", "L")
+        return self._masks
+
+    def landmarks(self, index: int) -> np.ndarray:
+        """(68, 2) float32 pixels (x, y) of image `index`, in iBUG 300-W's order."""
+        return np.asarray(self.table["landmarks"][index].as_py(), np.float32).reshape(68, 2)
+
+    def image_batch(self, indices) -> torch.Tensor:
+        """(B, 3, H, W) float32 in [-1, 1] of the images at `indices`."""
+        return to_float(self.images[torch.as_tensor(np.asarray(indices))])
+
+    def parameters(self, index: int) -> tuple[world.Identity, world.State, world.Attributes]:
+        """What image `index` was rendered from; `render(*parameters)` gives it again, but for its compression."""
+        row = self.table.slice(range(len(self))[index], 1).to_pylist()[0]
+        return world.from_columns(row)
+
+    def matrix_indices(self) -> np.ndarray:
+        """(identities, attribute sets) int64: the image of every identity under every shared attribute set.
+
+        The true swap of source [s, any column] into target [any row, t] is [s, t].
+        """
+        inside = np.flatnonzero(self.attribute_sets >= 0)
+        if not len(inside):
+            raise ValueError(f"{self.folder} has no swap matrix; only the test and fresh splits have one")
+        order = np.lexsort((self.attribute_sets[inside], self.identities[inside]))
+        return inside[order].reshape(len(np.unique(self.identities[inside])), -1)
+
+    def matrix(self) -> torch.Tensor:
+        """(identities, attribute sets, 3, H, W) float32 in [-1, 1]: the swap matrix's images."""
+        indices = self.matrix_indices()
+        return self.image_batch(indices.ravel()).reshape(*indices.shape, 3, self.size, self.size)
+
+    def pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Verification pairs: first (P,), second (P,) image indices, and same (P,) bool."""
+        table = self._read("pairs.parquet", ("fold", "first", "second", "same"))
+        return tuple(table[name].to_numpy() for name in ("first", "second", "same"))
+
+    def folds(self) -> np.ndarray:
+        """(P,) int: which of the ten folds each verification pair is in; folds share no identity."""
+        return self._read("pairs.parquet", ("fold",))["fold"].to_numpy()
+
+    def _read(self, name, columns) -> pa.Table:
+        path = verify(self.folder / name)
+        try:
+            table = pq.read_table(path)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ValueError(f"{path} is not a readable Parquet file ({error}); build or download it again") from None
+        missing = [column for column in columns if column not in table.column_names]
+        if missing:
+            raise ValueError(f"{path} has no column {missing[0]!r}; build it again with this version of the library")
+        return table
+
+    def _decode(self, column, mode) -> torch.Tensor:
+        arrays = []
+        for row, data in enumerate(self.table[column]):
+            try:
+                arrays.append(np.asarray(Image.open(io.BytesIO(data.as_py())).convert(mode)))
+            except (UnidentifiedImageError, OSError, SyntaxError) as error:
+                path = self.folder / "images.parquet"
+                raise ValueError(f"{path}: the {column} of row {row} is broken ({error}); build it again") from None
+        return torch.from_numpy(np.stack(arrays))
+
+
+class FaceFolder(Dataset):
+    """Aligned faces without identities, in any depth of folders (FFHQ's layout), resized to `size`.
+
+    Raises
+    ------
+    FileNotFoundError
+        The path is no folder, or holds no image.
+    """
+
+    def __init__(self, path: str | Path, size: int):
+        self.path, self.size = Path(path), size
+        if not self.path.is_dir():
+            raise FileNotFoundError(f"{path} is not a folder; give the one that holds the images")
+        self.files = self._list()
+        if not self.files:
+            raise FileNotFoundError(f"{path} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))}) at any depth")
+        self.identities = np.arange(len(self.files))
+
+    def _list(self):
+        return sorted(p for p in self.path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> dict:
+        index = range(len(self))[index]
+        return {"image": self.image_batch([index])[0], "identity": int(self.identities[index]), "index": index}
+
+    def image_batch(self, indices) -> torch.Tensor:
+        """(B, 3, size, size) float32 in [-1, 1] of the images at `indices`, read from disk."""
+        arrays = [read_image(self.files[int(i)], self.size) for i in np.asarray(indices).ravel()]
+        return to_float(torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2))
+
+
+class IdentityFolder(FaceFolder):
+    """Faces with identities: one folder a person (VGGFace2, CASIA-WebFace, DigiFace-1M, LFW), or CelebA's layout.
+
+    CelebA is recognized by `identity_CelebA.txt` beside `img_align_celeba/`. `names[identity]` is the person's folder or
+    CelebA's number.
+    """
+
+    def __init__(self, path: str | Path, size: int):
+        super().__init__(path, size)
+        listing = self.path / "identity_CelebA.txt"
+        people = _celeba_people(listing, self.files) if listing.exists() else [f.parent.name for f in self.files]
+        self.names, self.identities = np.unique(people, return_inverse=True)
+        if len(self.names) < 2:
+            raise ValueError(f"{path} holds images of one person only; give the folder that holds the people's folders")
+
+
+def _celeba_people(listing, files):
+    pairs = (line.split() for line in listing.read_text(encoding="utf-8").splitlines() if line.strip())
+    people = dict(pair[:2] for pair in pairs)
+    missing = [file.name for file in files if file.name not in people]
+    if missing:
+        raise ValueError(f"{listing} has no line for {missing[0]} (nor for {len(missing) - 1} others)")
+    return [people[file.name] for file in files]
+
+
+def read_image(path: str | Path, size: int | None = None) -> np.ndarray:
+    """(H, W, 3) uint8 of an image file, resized to `size` pixels a side where given.
+
+    Raises
+    ------
+    ValueError
+        Names a file that is no readable image.
+    """
+    try:
+        with Image.open(path) as image:
+            image = image.convert("RGB")
+            if size and image.size != (size, size):
+                image = image.resize((size, size), Image.Resampling.LANCZOS)
+            return np.asarray(image)
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"{path} cannot be read as an image ({error}); remove or replace it") from None
+
+
+class IdentityBatchSampler:
+    """Batches with several images of each of several people (Sec. 5.1: 32 identities x 4).
+
+    Batch b depends on (seed, b) only, so that a resumed run sees the batches it would have seen.
+
+    Parameters
+    ----------
+    identities : (N,) the identity of every image. num_batches : how many batches one pass gives.
+
+    Raises
+    ------
+    ValueError
+        There are fewer people than a batch needs, or one image a person only.
+    """
+
+    def __init__(self, identities, identities_per_batch=32, images_per_identity=4, num_batches=1000, seed=0):
+        people, inverse = np.unique(np.asarray(identities), return_inverse=True)
+        if len(people) < identities_per_batch:
+            raise ValueError(
+                f"a batch needs {identities_per_batch} identities, the data has {len(people)}; "
+                "lower identities_per_batch or bring more people"
+            )
+        order = np.argsort(inverse, kind="stable")
+        self.members = np.split(order, np.cumsum(np.bincount(inverse))[:-1])
+        fewest = min(len(m) for m in self.members)
+        if fewest < 2 <= images_per_identity:
+            raise ValueError("some identity has a single image: it can have no positive pair; leave it out")
+        self.identities_per_batch, self.images_per_identity = identities_per_batch, images_per_identity
+        self.num_batches, self.seed = num_batches, seed
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __iter__(self):
+        return (self.batch(b) for b in range(self.num_batches))
+
+    def batch(self, number: int) -> np.ndarray:
+        """(identities_per_batch * images_per_identity,) image indices, an identity's images next to each other."""
+        rng = np.random.default_rng([self.seed, number])
+        people = rng.choice(len(self.members), self.identities_per_batch, replace=False)
+        wanted = self.images_per_identity
+        chosen = [rng.choice(self.members[p], wanted, replace=len(self.members[p]) < wanted) for p in people]
+        return np.concatenate(chosen)
