@@ -1,0 +1,138 @@
+"""The discriminator: StyleGAN2's size, any batch, and the double backward that R1 needs."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from smoothswap_lib import layers, losses
+from smoothswap_lib.discriminator import Discriminator, DownBlock
+
+SMALL = {"size": 16, "base_channels": 128, "max_channels": 16}
+
+
+@pytest.fixture(autouse=True)
+def fixed_seed():
+    torch.manual_seed(0)
+
+
+def test_paper_configuration_has_stylegan2s_size():
+    with torch.device("meta"):
+        discriminator = Discriminator(256, 32768)
+    assert sum(p.numel() for p in discriminator.parameters()) == 28_864_129
+    assert list(discriminator.blocks) == [f"{r}x{r}" for r in (256, 128, 64, 32, 16, 8)]
+    assert discriminator(torch.empty(3, 3, 256, 256, device="meta")).shape == (3,)
+
+
+def test_all_weights_are_equalized():
+    discriminator = Discriminator(**SMALL)
+    weights = [p for name, p in discriminator.named_parameters() if name.endswith("weight")]
+    biases = [p for name, p in discriminator.named_parameters() if name.endswith("bias")]
+    assert len(weights) + len(biases) == len(list(discriminator.parameters()))
+    assert torch.cat([w.flatten() for w in weights]).std().item() == pytest.approx(1, rel=0.05)
+    assert all((b == 0).all() for b in biases)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 4, 5, 7, 8])
+def test_any_batch_gives_one_finite_logit_an_image(batch):
+    logits = Discriminator(**SMALL)(torch.randn(batch, 3, 16, 16))
+    assert logits.shape == (batch,)
+    assert torch.isfinite(logits).all()
+
+
+def test_first_logits_are_of_order_one():
+    logits = Discriminator(64, 1024, 128)(torch.rand(32, 3, 64, 64) * 2 - 1)
+    assert 0.01 < logits.std().item() < 3
+
+
+def test_down_block_equals_its_written_out_form():
+    block = DownBlock(6, 10).double()
+    x = torch.randn(2, 6, 8, 8, dtype=torch.float64)
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=torch.float64) / 8
+    kernel = torch.outer(taps, taps).expand(6, 1, 4, 4)
+
+    def weight(layer):
+        return layer.weight / math.sqrt(layer.weight[0].numel())
+
+    h = F.leaky_relu(F.conv2d(x, weight(block.conv0), padding=1), 0.2) * math.sqrt(2)
+    h = F.conv2d(F.pad(h, (2, 2, 2, 2)), kernel, groups=6)
+    h = F.leaky_relu(F.conv2d(h, weight(block.conv1), stride=2), 0.2) * math.sqrt(2)
+    small = F.conv2d(F.pad(x, (1, 1, 1, 1)), kernel, groups=6)[..., ::2, ::2]
+    expected = (h + F.conv2d(small, weight(block.skip))) / math.sqrt(2)
+    assert expected.shape == (2, 10, 4, 4)
+    torch.testing.assert_close(block(x), expected)
+
+
+def test_every_parameter_receives_a_gradient_from_loss_and_r1():
+    discriminator = Discriminator(**SMALL)
+    x_real = torch.randn(6, 3, 16, 16, requires_grad=True)
+    real_logits = discriminator(x_real)
+    loss = losses.discriminator_loss(real_logits, discriminator(torch.randn(6, 3, 16, 16)))
+    (loss + losses.r1_penalty(real_logits, x_real)).backward()
+    for name, parameter in discriminator.named_parameters():
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().max() > 0, name
+
+
+def test_r1_alone_leaves_no_parameter_without_a_gradient():
+    discriminator = Discriminator(**SMALL)
+    x = torch.randn(4, 3, 16, 16, requires_grad=True)
+    losses.r1_penalty(discriminator(x), x).backward()
+    for name, parameter in discriminator.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+    assert discriminator.fc1.weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_double_backward_is_right(batch):
+    discriminator = Discriminator(8, 16, 4).double()
+    for parameter in discriminator.parameters():  # biases at 0 would put leaky ReLUs on their kink
+        torch.nn.init.normal_(parameter)
+    x = torch.randn(batch, 3, 8, 8, dtype=torch.float64, requires_grad=True)
+    parameter = discriminator.from_rgb.weight.detach().clone().requires_grad_()
+
+    def penalty(weight):
+        logits = torch.func.functional_call(discriminator, {"from_rgb.weight": weight}, (x,))
+        return losses.r1_penalty(logits, x)
+
+    assert torch.autograd.gradcheck(discriminator, x, fast_mode=True)
+    assert torch.autograd.gradcheck(penalty, parameter)
+
+
+def test_discriminator_sees_a_collapsed_batch():
+    discriminator = Discriminator(**SMALL)
+    x = torch.randn(1, 3, 16, 16)
+    alone_among_copies = discriminator(x.expand(4, -1, -1, -1))[0]
+    among_others = discriminator(torch.cat([x, torch.randn(3, 3, 16, 16)]))[0]
+    assert (alone_among_copies - among_others).abs() > 1e-3
+
+
+def test_logits_are_float32_under_mixed_precision():
+    discriminator = Discriminator(**SMALL)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = discriminator(torch.randn(2, 3, 16, 16))
+    assert logits.dtype == torch.float32
+
+
+@pytest.mark.parametrize("size", [4, 48, 0])
+def test_impossible_sizes_are_refused(size):
+    with pytest.raises(ValueError, match="size must be a power of two from 8 on"):
+        Discriminator(size)
+
+
+def test_impossible_channels_are_refused():
+    with pytest.raises(ValueError, match="base_channels must be 64"):
+        Discriminator(64, base_channels=32)
+
+
+def test_images_of_another_size_are_refused():
+    with pytest.raises(ValueError, match=r"images must be \(B, 3, 16, 16\), got \(2, 3, 32, 32\)"):
+        Discriminator(**SMALL)(torch.zeros(2, 3, 32, 32))
+
+
+def test_layers_of_the_discriminator_are_the_librarys():
+    kinds = (layers.EqualizedConv2d, layers.EqualizedLinear)
+    leaves = [m for m in Discriminator(**SMALL).modules() if not list(m.children())]
+    assert all(isinstance(leaf, kinds) for leaf in leaves)

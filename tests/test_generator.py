@@ -1,0 +1,283 @@
+"""The generator: NCSN++'s size and wiring against diffusers, gradients everywhere, any width."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from diffusers import UNet2DModel
+from torch import nn
+
+from smoothswap_lib.generator import Generator
+from smoothswap_lib.layers import ResidualBlock, SelfAttention
+
+PAPER = {
+    "size": 256,
+    "width": 64,
+    "channel_multipliers": (1, 1, 2, 2, 2, 2, 2),
+    "blocks_per_level": 2,
+    "attention_resolutions": (16,),
+}
+LAPTOP = {
+    "size": 64,
+    "width": 16,
+    "channel_multipliers": (1, 2, 2, 2),
+    "blocks_per_level": 1,
+    "attention_resolutions": (16,),
+}
+TINY = {
+    "size": 16,
+    "width": 8,
+    "channel_multipliers": (1, 2),
+    "blocks_per_level": 1,
+    "attention_resolutions": (8,),
+}
+
+
+@pytest.fixture(autouse=True)
+def fixed_seed_and_one_thread():
+    """One thread: on a busy machine two threads wait for each other at each of these tiny layers."""
+    torch.manual_seed(0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def count(module, only=""):
+    return sum(p.numel() for name, p in module.named_parameters() if only in name)
+
+
+def images_and_vectors(batch, size, dim):
+    return torch.rand(batch, 3, size, size) * 2 - 1, F.normalize(torch.randn(batch, dim), dim=1)
+
+
+def shake(generator):
+    """Give the layers that start near zero ordinary weights, so that an untrained network does something."""
+    for module in generator.modules():
+        if isinstance(module, nn.Conv2d):
+            module.reset_parameters()
+    return generator
+
+
+def diffusers_unet(size, width, channel_multipliers, blocks_per_level, attention_resolutions):
+    attends = [size >> level in attention_resolutions for level in range(len(channel_multipliers))]
+    return UNet2DModel(
+        sample_size=size,
+        block_out_channels=[width * m for m in channel_multipliers],
+        layers_per_block=blocks_per_level,
+        down_block_types=["AttnSkipDownBlock2D" if a else "SkipDownBlock2D" for a in attends],
+        up_block_types=["AttnSkipUpBlock2D" if a else "SkipUpBlock2D" for a in reversed(attends)],
+        time_embedding_type="fourier",
+        attention_head_dim=None,
+        mid_block_scale_factor=math.sqrt(2),
+        norm_eps=1e-6,
+        norm_num_groups=None,
+    )
+
+
+def test_paper_configuration_has_the_papers_size():
+    with torch.device("meta"):
+        generator, explicit = Generator(), Generator(**PAPER, identity_dim=512)
+    total = count(generator)
+    assert total == count(explicit) == 17_725_717
+    assert 16.4e6 < total < 17.8e6
+    blocks = [m for m in generator.modules() if isinstance(m, ResidualBlock)]
+    assert len(blocks) == 49
+    assert sum(isinstance(m, SelfAttention) for m in generator.modules()) == 4
+    assert sum(name.endswith("_image") for name in generator.encoder) == 6
+    assert sum(name.endswith("_output") for name in generator.decoder) == 7
+
+
+@pytest.mark.parametrize(
+    "configuration", [PAPER, PAPER | {"width": 128}, LAPTOP], ids=["paper", "full", "laptop"]
+)
+def test_shared_part_has_as_many_parameters_as_diffusers(configuration):
+    with torch.device("meta"):
+        ours, theirs = Generator(**configuration), diffusers_unet(**configuration)
+    conditioning = count(theirs, "time_emb") + count(
+        theirs, "time_proj"
+    )  # in blocks; and what makes the vector
+    assert count(ours, "from_identity") > 0
+    assert count(ours) - count(ours, "from_identity") == count(theirs) - conditioning
+
+
+def copy(source, target):
+    """Copy a layer's weights; diffusers keeps the 1 x 1 convolutions of its attention as linear layers."""
+    target.weight.data = source.weight.data.reshape(target.weight.shape).clone()
+    target.bias.data = source.bias.data.clone()
+
+
+def copy_attention(source, target):
+    copy(source.norm, target.group_norm)
+    copy(source.query, target.to_q)
+    copy(source.key, target.to_k)
+    copy(source.value, target.to_v)
+    copy(source.out, target.to_out[0])
+
+
+def copy_block(source, target, z):
+    """Copy a residual block; for one z its conditioning is a constant, which goes into the bias of theirs."""
+    copy(source.norm0, target.norm1)
+    copy(source.conv0, target.conv1)
+    copy(source.norm1, target.norm2)
+    copy(source.conv1, target.conv2)
+    target.time_emb_proj.weight.data.zero_()
+    target.time_emb_proj.bias.data = source.from_identity(z * math.sqrt(len(z))).detach()
+    assert isinstance(source.skip, nn.Identity) == (target.conv_shortcut is None)
+    if target.conv_shortcut is not None:
+        copy(source.skip, target.conv_shortcut)
+
+
+def copy_generator(ours, theirs, z):
+    resolutions = [ours.size >> level for level in range(len(theirs.down_blocks))]
+    copy(ours.encoder[f"{ours.size}x{ours.size}_input"], theirs.conv_in)
+    for res, level in zip(resolutions, theirs.down_blocks, strict=True):
+        for i, block in enumerate(level.resnets):
+            mine = ours.encoder[f"{res}x{res}_block{i}"]
+            copy_block(mine, block, z)
+            if hasattr(level, "attentions"):
+                copy_attention(mine.attention, level.attentions[i])
+        if level.resnet_down is not None:
+            copy_block(ours.encoder[f"{res // 2}x{res // 2}_down"], level.resnet_down, z)
+            copy(ours.encoder[f"{res // 2}x{res // 2}_image"], level.skip_conv)
+    for mine, block in zip(ours.middle.values(), theirs.mid_block.resnets, strict=True):
+        copy_block(mine, block, z)
+    copy_attention(ours.middle["block0"].attention, theirs.mid_block.attentions[0])
+    for res, level in zip(reversed(resolutions), theirs.up_blocks, strict=True):
+        for i, block in enumerate(level.resnets):
+            mine = ours.decoder[f"{res}x{res}_block{i}"]
+            copy_block(mine, block, z)
+        if hasattr(level, "attentions"):
+            copy_attention(mine.attention, level.attentions[0])
+        last = level.resnet_up is None
+        copy(ours.decoder[f"{res}x{res}_output"][0], theirs.conv_norm_out if last else level.skip_norm)
+        copy(ours.decoder[f"{res}x{res}_output"][2], theirs.conv_out if last else level.skip_conv)
+        if not last:
+            copy_block(ours.decoder[f"{2 * res}x{2 * res}_up"], level.resnet_up, z)
+
+
+def test_same_weights_give_the_same_picture_as_diffusers():
+    """The wiring agrees too: same weights, same output (plus the input image, the paper's own skip).
+
+    At least 128 channels where there is attention: below that, diffusers' attention has other group sizes.
+    """
+    configuration = {
+        "size": 32,
+        "width": 64,
+        "channel_multipliers": (1, 2, 2),
+        "blocks_per_level": 2,
+        "attention_resolutions": (16,),
+    }
+    ours = shake(Generator(**configuration, identity_dim=24)).double()
+    theirs = diffusers_unet(**configuration).double()
+    x, z = (t.double() for t in images_and_vectors(2, 32, 24))
+    z[1] = z[0]
+    copy_generator(ours, theirs, z[0])
+    with torch.no_grad():
+        our_change = ours(x, z) - x
+        their_change = theirs(x, torch.ones(2, dtype=torch.float64)).sample
+    assert our_change.std() > 0.1
+    torch.testing.assert_close(our_change, their_change, rtol=0, atol=1e-5)  # their FIR filter stays float32
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"width": 5},
+        {"width": 24, "channel_multipliers": (1, 2, 3), "attention_resolutions": (16, 4)},
+        {"width": 48, "blocks_per_level": 2},
+        {"channel_multipliers": (1,), "attention_resolutions": ()},
+        {"size": 24, "channel_multipliers": (1, 1, 2), "attention_resolutions": (6,)},
+    ],
+)
+def test_any_width_keeps_the_size_and_starts_as_a_copy_of_the_target(changes):
+    configuration = TINY | changes
+    generator = Generator(**configuration, identity_dim=12)
+    x, z = images_and_vectors(2, configuration["size"], 12)
+    x_swap = generator(x, z)
+    assert x_swap.shape == x.shape
+    torch.testing.assert_close(x_swap, x, rtol=0, atol=1e-2)
+    assert not torch.equal(x_swap, x)
+    assert (shake(generator)(x, z) - x).std() > 0.05
+
+
+def test_the_swap_depends_on_z_and_each_image_on_its_own_z_only():
+    generator = shake(Generator(**TINY, identity_dim=12)).eval()
+    x, z = images_and_vectors(3, 16, 12)
+    with torch.no_grad():
+        together = generator(x, z)
+        alone = torch.cat([generator(x[i : i + 1], z[i : i + 1]) for i in range(3)])
+        swapped = generator(x, z.flip(0))
+        again = generator(x, z)
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+    assert torch.equal(together, again)
+    change = (together - swapped).abs().amax(dim=(1, 2, 3))
+    assert change[0] > 1e-2
+    assert change[1] < 1e-5  # the middle image kept its z
+    assert change[2] > 1e-2
+
+
+@pytest.mark.parametrize("configuration", [TINY, LAPTOP], ids=["tiny", "laptop"])
+def test_every_parameter_receives_a_gradient(configuration):
+    """After one step: at the start the near-zero layers let next to nothing through."""
+    generator = Generator(**configuration, identity_dim=12)
+    x, z = images_and_vectors(2, configuration["size"], 12)
+    goal = torch.rand_like(x) * 2 - 1
+    optimizer = torch.optim.Adam(generator.parameters(), lr=1e-3)
+    for _ in range(2):
+        optimizer.zero_grad(set_to_none=True)
+        (generator(x, z) - goal).square().mean().backward()
+        for name, parameter in generator.named_parameters():
+            assert parameter.grad is not None, name
+            assert torch.isfinite(parameter.grad).all(), name
+        optimizer.step()
+    for name, parameter in generator.named_parameters():
+        # A bias on all keys moves all scores of a pixel alike, which softmax ignores: only rounding is left.
+        smallest = 0.0 if name.endswith("key.bias") else 1e-9
+        assert parameter.grad.abs().max() > smallest, name
+
+
+def test_a_few_steps_learn_to_paint_what_z_says():
+    generator = Generator(**TINY, identity_dim=12)
+    x, z = images_and_vectors(4, 16, 12)
+    goal = (x + torch.linspace(-0.5, 0.5, 4).view(4, 1, 1, 1)).detach()  # z decides the shade
+    optimizer = torch.optim.Adam(generator.parameters(), lr=3e-3)
+    errors = []
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = (generator(x, z) - goal).square().mean()
+        loss.backward()
+        optimizer.step()
+        errors.append(loss.item())
+    assert errors[-1] < 0.2 * errors[0]
+
+
+def test_gradient_with_respect_to_the_images_is_right():
+    generator = shake(
+        Generator(8, 4, (1, 2), blocks_per_level=1, attention_resolutions=(4,), identity_dim=3)
+    ).double()
+    x, z = (t.double().requires_grad_() for t in images_and_vectors(1, 8, 3))
+    assert torch.autograd.gradcheck(generator, (x, z), fast_mode=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"size": 18, "channel_multipliers": (1, 1, 1)}, "18 cannot be halved that often"),
+        ({"attention_resolutions": (4,)}, r"attention_resolutions \[4\] are not among the levels \[16, 8\]"),
+        ({"channel_multipliers": ()}, "cannot be halved"),
+    ],
+)
+def test_impossible_configurations_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        Generator(**TINY | changes)
+
+
+def test_wrong_shapes_are_refused():
+    generator = Generator(**TINY, identity_dim=12)
+    with pytest.raises(ValueError, match=r"x_target must be \(B, 3, 16, 16\), got \(2, 3, 8, 8\)"):
+        generator(torch.zeros(2, 3, 8, 8), torch.zeros(2, 12))
+    with pytest.raises(ValueError, match=r"z_source must be \(2, 12\), one vector an image, got \(1, 12\)"):
+        generator(torch.zeros(2, 3, 16, 16), torch.zeros(1, 12))
