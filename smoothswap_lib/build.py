@@ -1,7 +1,8 @@
 """Rendering a whole TrueSwap data set: `python -m smoothswap_lib.render build --split train|test|fresh ...`.
 
-One part file an identity, so that a killed build goes on where it stopped; the parts become one Parquet table at the
-end. The same arguments give the same bytes, however many processes render. Depends on world, render.
+One part file an identity, so that a killed build goes on where it stopped; the parts become one Parquet table
+at the end. The same arguments give the same bytes, however many processes render. Depends on files, world,
+render.
 """
 
 import argparse
@@ -10,6 +11,8 @@ import json
 import multiprocessing
 import os
 import shutil
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +21,9 @@ import pyarrow.parquet as pq
 from PIL import Image
 from tqdm import tqdm
 
-from . import world
-from .files import atomic
+from smoothswap_lib import world
+from smoothswap_lib.files import atomic
+from smoothswap_lib.render import render_with_truth, use_one_thread
 
 SPLITS = {"train": 0, "test": 1, "fresh": 2}  # part of every seed, so that no split shares an identity
 ENCODING = {"format": "AVIF", "quality": 90, "subsampling": "4:4:4", "speed": 8, "max_threads": 1}
@@ -28,16 +32,30 @@ FREE = -1  # the attribute set of an image that is not part of the matrix
 
 
 def build(
-    out, split, seed=0, identities=256, images=24, attributes=0, size=64, samples=32, resume=False, processes=None
+    out: str | Path,
+    split: str,
+    seed: int = 0,
+    identities: int = 256,
+    images: int = 24,
+    attributes: int = 0,
+    size: int = 64,
+    samples: int = 32,
+    resume: bool = False,
+    processes: int | None = None,
 ) -> Path:
-    """Render a data set into the folder `out`.
+    """Render a data set into the folder `out`; returns it.
 
     Parameters
     ----------
-    split : "train" (free images only), "test" or "fresh" (a swap matrix, free images and verification pairs).
-    identities : how many. images : free images an identity, each with its own state and attributes.
+    split : "train" (free images only), "test" or "fresh" (a swap matrix, free images, verification pairs).
+    seed : of every parameter and of the light paths; the three splits differ under one seed.
+    identities : how many.
+    images : free images an identity, each with its own state and attributes.
     attributes : columns of the swap matrix; every identity is rendered under each of them in one state.
-    size : pixels a side. samples : light paths a pixel. resume : go on with a build that stopped.
+    size : pixels a side.
+    samples : light paths a pixel.
+    resume : go on with a build that stopped.
+    processes : that render side by side, one a core where not given; they do not change the result.
 
     Raises
     ------
@@ -53,6 +71,7 @@ def build(
     parts = out / "parts"
     _prepare(out, settings, resume)
     if (out / "images.parquet").exists():
+        shutil.rmtree(parts, ignore_errors=True)  # left by a kill just before the end
         return out
     missing = [i for i in range(identities) if not (parts / f"{i:06d}.parquet").exists()]
     each = images + attributes
@@ -63,7 +82,9 @@ def build(
                 bar.update(each)
     table = pa.concat_tables(pq.read_table(parts / f"{i:06d}.parquet") for i in range(identities))
     if split != "train":
-        pairs = verification_pairs(table["identity"].to_numpy(), np.random.default_rng([seed, SPLITS[split], 2]))
+        pairs = verification_pairs(
+            table["identity"].to_numpy(), np.random.default_rng([seed, SPLITS[split], 2])
+        )
         with atomic(out / "pairs.parquet") as temporary:
             pq.write_table(pa.table(pairs), temporary, compression="zstd")
     with atomic(out / "images.parquet") as temporary:
@@ -75,13 +96,22 @@ def build(
 def _check(settings):
     if settings["split"] not in SPLITS:
         raise ValueError(f"split is {settings['split']!r}; choose one of {', '.join(SPLITS)}")
-    for name, least in (("identities", 1), ("size", 16), ("samples", 1), ("images", 0), ("attributes", 0)):
+    for name, least in (
+        ("seed", 0),
+        ("identities", 1),
+        ("size", 16),
+        ("samples", 1),
+        ("images", 0),
+        ("attributes", 0),
+    ):
         if settings[name] < least:
             raise ValueError(f"{name} is {settings[name]}; it must be at least {least}")
     if settings["images"] + settings["attributes"] < 1:
         raise ValueError("images and attributes are both 0: there is nothing to render")
     if settings["split"] == "train" and settings["attributes"]:
-        raise ValueError("the train split has no swap matrix; leave --attributes at 0, or build --split fresh")
+        raise ValueError(
+            "the train split has no swap matrix; leave --attributes at 0, or build --split fresh"
+        )
     if settings["split"] != "train" and settings["identities"] < 2 * FOLDS:
         raise ValueError(f"verification pairs in {FOLDS} folds need at least {2 * FOLDS} identities")
 
@@ -99,8 +129,12 @@ def _prepare(out, settings, resume):
                 "choose another --out, or the same numbers"
             )
         if not resume:
-            raise FileExistsError(f"{out} holds this build already; add --resume to go on, or choose another --out")
-    elif out.exists() and any(out.iterdir()):
+            raise FileExistsError(
+                f"{out} holds this build already; add --resume to go on, or choose another --out"
+            )
+        for unfinished in out.glob(".*.tmp"):  # left by a kill in the middle of a write
+            unfinished.unlink()
+    elif out.exists() and any(not path.name.startswith(".") for path in out.iterdir()):
         raise FileExistsError(f"{out} is not empty and holds no TrueSwap build; choose another --out")
     if not (out / "images.parquet").exists():
         (out / "parts").mkdir(parents=True, exist_ok=True)
@@ -110,12 +144,8 @@ def _prepare(out, settings, resume):
 
 def _render_part(job):
     """Render every image of one identity and write its part file."""
-    import drjit
-
-    from .render import render_with_truth
-
     settings, number, path = job
-    drjit.set_thread_count(1)  # the processes are the parallelism, and one thread adds in one order
+    use_one_thread()  # the processes are the parallelism, and one thread adds in one order
     rows = []
     for position, (columns, attribute_set) in enumerate(_plan(settings, number)):
         seed = (settings["seed"] * 7919 + SPLITS[settings["split"]]) * 1_000_003 + number * 4096 + position
@@ -137,7 +167,7 @@ def _render_part(job):
 
 
 def _plan(settings, number):
-    """(parameters as columns, attribute set) of every image of one identity: the matrix first, then the free ones."""
+    """(columns, attribute set) of every image of one identity: the matrix, then the free ones."""
     base = [settings["seed"], SPLITS[settings["split"]]]
     rng = np.random.default_rng([*base, 0, number])
     identity, matrix_state = world.sample_identity(rng), world.sample_state(rng)
@@ -166,8 +196,8 @@ def _encode(array, **options) -> bytes:
     return buffer.getvalue()
 
 
-def verification_pairs(identities, rng) -> dict[str, np.ndarray]:
-    """Verification pairs in LFW's form: 10 folds that share no identity, each with 300 same and 300 different pairs.
+def verification_pairs(identities: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Pairs in LFW's form: 10 folds that share no identity, 300 same and 300 different pairs in each.
 
     Parameters
     ----------
@@ -175,7 +205,8 @@ def verification_pairs(identities, rng) -> dict[str, np.ndarray]:
 
     Returns
     -------
-    {"fold", "first", "second" (indices of images), "same"} of 6,000 rows; no pair comes twice.
+    {"fold", "first", "second" (indices of images), "same"} of 6,000 rows, fewer where a fold has not as many;
+    no pair comes twice.
     """
     people = rng.permutation(np.unique(identities))
     columns = {"fold": [], "first": [], "second": [], "same": []}
@@ -199,17 +230,25 @@ def verification_pairs(identities, rng) -> dict[str, np.ndarray]:
     }
 
 
-def main(arguments=None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m smoothswap_lib.render", description=build.__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m smoothswap_lib.render", description=build.__doc__.splitlines()[0]
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("build", help="render a data set that datasets.TrueSwap(DIR) reads")
-    command.add_argument("--split", choices=SPLITS, required=True, help="train, test, or fresh (nobody trained on it)")
+    command.add_argument(
+        "--split", choices=SPLITS, required=True, help="train, test, or fresh (nobody trained on it)"
+    )
     command.add_argument("--out", required=True, help="folder to write")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--identities", type=int, default=256)
-    command.add_argument("--images", type=int, default=24, help="free images an identity (default %(default)s)")
-    command.add_argument("--attributes", type=int, default=0, help="columns of the swap matrix (default %(default)s)")
+    command.add_argument(
+        "--images", type=int, default=24, help="free images an identity (default %(default)s)"
+    )
+    command.add_argument(
+        "--attributes", type=int, default=0, help="columns of the swap matrix (default %(default)s)"
+    )
     command.add_argument("--size", type=int, default=64, help="pixels a side (default %(default)s)")
     command.add_argument("--samples", type=int, default=32, help="light paths a pixel (default %(default)s)")
     command.add_argument("--processes", type=int, help="default: one a core")
@@ -219,7 +258,7 @@ def main(arguments=None) -> int:
     try:
         out = build(**options)
     except (ValueError, OSError) as error:
-        print(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"{out}: {pq.read_metadata(out / 'images.parquet').num_rows} images")
     return 0

@@ -1,24 +1,28 @@
 """Faces for training and for judging: TrueSwap (the true swap is known) and folders of photographs.
 
-Every data set gives the same dictionary an image and the same `image_batch(indices)`, with images as float32 tensors in
-[-1, 1], so that the loops do not know which one they see. Depends on world (the columns), build's folder layout, files.
+Every data set gives the same dictionary an image and the same `image_batch(indices)`, with images as float32
+tensors in [-1, 1], so that the loops do not know which one they see. Depends on files, world (the columns).
 """
 
 import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, features
 from torch.utils.data import Dataset
 
-from . import world
-from .files import data_folder, verify
+from smoothswap_lib import world
+from smoothswap_lib.files import data_folder, verify
 
 SPLITS = ("train", "test")
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".pgm", ".webp", ".avif", ".bmp"}
+# What Pillow raises for bytes that are no image; its AVIF decoder raises RuntimeError.
+BROKEN_IMAGE = (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError)
 
 
 def to_float(images: torch.Tensor) -> torch.Tensor:
@@ -40,8 +44,10 @@ class TrueSwap(Dataset):
 
     Attributes
     ----------
-    identities : (N,) int64, whose face it is. attribute_sets : (N,) int64, the column of the swap matrix, -1 outside it.
-    size : pixels a side. images : (N, 3, size, size) uint8 tensor.
+    identities : (N,) int64, whose face it is.
+    attribute_sets : (N,) int64, the column of the swap matrix, -1 outside it.
+    size : pixels a side.
+    images : (N, 3, size, size) uint8 tensor.
 
     Raises
     ------
@@ -57,6 +63,12 @@ class TrueSwap(Dataset):
                 f"{split!s} is neither a shipped split ({', '.join(SPLITS)}) nor a folder; "
                 "build one with `python -m smoothswap_lib.render build`"
             )
+        if not shipped and not (self.folder / "images.parquet").exists():
+            begun = (self.folder / "build.json").exists()
+            mend = (
+                "its build has not finished: go on with --resume" if begun else "give the folder of a build"
+            )
+            raise FileNotFoundError(f"{self.folder} holds no images.parquet; {mend}")
         self.table = self._read("images.parquet", ("identity", "attribute_set", "image", "mask", "landmarks"))
         self.identities = self.table["identity"].to_numpy().astype(np.int64)
         self.attribute_sets = self.table["attribute_set"].to_numpy().astype(np.int64)
@@ -82,19 +94,19 @@ class TrueSwap(Dataset):
     def masks(self) -> torch.Tensor:
         """(N, H, W) uint8: 0 background, 1 face (skin, eyes, mouth), 2 hair, 3 clothes."""
         if self._masks is None:
-            self._masks = self._decode("mask", "L")
+            self._masks = self._decode("mask", "L") // 85  # a PNG of 2 bits opens spread over 0..255
         return self._masks
 
     def landmarks(self, index: int) -> np.ndarray:
         """(68, 2) float32 pixels (x, y) of image `index`, in iBUG 300-W's order."""
         return np.asarray(self.table["landmarks"][index].as_py(), np.float32).reshape(68, 2)
 
-    def image_batch(self, indices) -> torch.Tensor:
+    def image_batch(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
         """(B, 3, H, W) float32 in [-1, 1] of the images at `indices`."""
         return to_float(self.images[torch.as_tensor(np.asarray(indices))])
 
     def parameters(self, index: int) -> tuple[world.Identity, world.State, world.Attributes]:
-        """What image `index` was rendered from; `render(*parameters)` gives it again, but for its compression."""
+        """What image `index` was rendered from: `render` gives it again but for noise and compression."""
         row = self.table.slice(range(len(self))[index], 1).to_pylist()[0]
         return world.from_columns(row)
 
@@ -116,33 +128,62 @@ class TrueSwap(Dataset):
 
     def pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Verification pairs: first (P,), second (P,) image indices, and same (P,) bool."""
-        table = self._read("pairs.parquet", ("fold", "first", "second", "same"))
-        return tuple(table[name].to_numpy() for name in ("first", "second", "same"))
+        table = self._pairs_table("first", "second", "same")
+        return tuple(
+            table[name].to_numpy().copy() for name in ("first", "second", "same")
+        )  # Arrow's are read-only
 
     def folds(self) -> np.ndarray:
         """(P,) int: which of the ten folds each verification pair is in; folds share no identity."""
-        return self._read("pairs.parquet", ("fold",))["fold"].to_numpy()
+        return self._pairs_table("fold")["fold"].to_numpy()
+
+    def _pairs_table(self, *columns) -> pa.Table:
+        if not (self.folder / "pairs.parquet").exists() and (self.attribute_sets < 0).all():
+            raise ValueError(
+                f"{self.folder} has no verification pairs; only the test and fresh splits have them"
+            )
+        return self._read("pairs.parquet", columns)
 
     def _read(self, name, columns) -> pa.Table:
         path = verify(self.folder / name)
         try:
             table = pq.read_table(path)
         except (pa.ArrowInvalid, OSError) as error:
-            raise ValueError(f"{path} is not a readable Parquet file ({error}); build or download it again") from None
+            raise ValueError(
+                f"{path} is not a readable Parquet file ({error}); build or download it again"
+            ) from None
         missing = [column for column in columns if column not in table.column_names]
         if missing:
-            raise ValueError(f"{path} has no column {missing[0]!r}; build it again with this version of the library")
+            raise ValueError(
+                f"{path} has no column {missing[0]!r}; build it again with this version of the library"
+            )
         return table
 
     def _decode(self, column, mode) -> torch.Tensor:
+        if not features.check("avif"):
+            raise RuntimeError("this Pillow cannot read TrueSwap's AVIF images; install Pillow 11.3 or newer")
         arrays = []
-        for row, data in enumerate(self.table[column]):
-            try:
-                arrays.append(np.asarray(Image.open(io.BytesIO(data.as_py())).convert(mode)))
-            except (UnidentifiedImageError, OSError, SyntaxError) as error:
-                path = self.folder / "images.parquet"
-                raise ValueError(f"{path}: the {column} of row {row} is broken ({error}); build it again") from None
+        with _one_decoding_thread():
+            for row, data in enumerate(self.table[column]):
+                try:
+                    arrays.append(np.asarray(Image.open(io.BytesIO(data.as_py())).convert(mode)))
+                except BROKEN_IMAGE as error:
+                    what = f"{self.folder / 'images.parquet'}: cannot decode the {column} of row {row}"
+                    raise ValueError(f"{what} ({error}); build it again") from None
         return torch.from_numpy(np.stack(arrays))
+
+
+@contextmanager
+def _one_decoding_thread():
+    """Pillow's AVIF decoder starts threads for each image, which takes longer than decoding a small one."""
+    from PIL import AvifImagePlugin
+
+    before = AvifImagePlugin.DEFAULT_MAX_THREADS
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    try:
+        yield
+    finally:
+        AvifImagePlugin.DEFAULT_MAX_THREADS = before
 
 
 class FaceFolder(Dataset):
@@ -160,39 +201,56 @@ class FaceFolder(Dataset):
             raise FileNotFoundError(f"{path} is not a folder; give the one that holds the images")
         self.files = self._list()
         if not self.files:
-            raise FileNotFoundError(f"{path} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))}) at any depth")
+            raise FileNotFoundError(
+                f"{path} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))}) at any depth"
+            )
         self.identities = np.arange(len(self.files))
 
     def _list(self):
-        return sorted(p for p in self.path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        # macOS leaves hidden twins ("._0001.jpg") beside the images of an unpacked archive.
+        found = (p for p in self.path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        return sorted(p for p in found if not p.name.startswith("."))
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> dict:
         index = range(len(self))[index]
-        return {"image": self.image_batch([index])[0], "identity": int(self.identities[index]), "index": index}
+        return {
+            "image": self.image_batch([index])[0],
+            "identity": int(self.identities[index]),
+            "index": index,
+        }
 
-    def image_batch(self, indices) -> torch.Tensor:
+    def image_batch(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
         """(B, 3, size, size) float32 in [-1, 1] of the images at `indices`, read from disk."""
         arrays = [read_image(self.files[int(i)], self.size) for i in np.asarray(indices).ravel()]
         return to_float(torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2))
 
 
 class IdentityFolder(FaceFolder):
-    """Faces with identities: one folder a person (VGGFace2, CASIA-WebFace, DigiFace-1M, LFW), or CelebA's layout.
+    """Faces with identities: a folder a person (VGGFace2, CASIA, DigiFace-1M, LFW), or CelebA's layout.
 
-    CelebA is recognized by `identity_CelebA.txt` beside `img_align_celeba/`. `names[identity]` is the person's folder or
-    CelebA's number.
+    CelebA is recognized by `identity_CelebA.txt` beside `img_align_celeba/`. `names[identity]` is the
+    person's folder or CelebA's number.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        The path is no folder, holds no image or one person only, or CelebA's list misses an image.
     """
 
     def __init__(self, path: str | Path, size: int):
         super().__init__(path, size)
         listing = self.path / "identity_CelebA.txt"
-        people = _celeba_people(listing, self.files) if listing.exists() else [f.parent.name for f in self.files]
+        people = (
+            _celeba_people(listing, self.files) if listing.exists() else [f.parent.name for f in self.files]
+        )
         self.names, self.identities = np.unique(people, return_inverse=True)
         if len(self.names) < 2:
-            raise ValueError(f"{path} holds images of one person only; give the folder that holds the people's folders")
+            raise ValueError(
+                f"{path} holds images of one person only; give the folder that holds the people's folders"
+            )
 
 
 def _celeba_people(listing, files):
@@ -218,48 +276,56 @@ def read_image(path: str | Path, size: int | None = None) -> np.ndarray:
             if size and image.size != (size, size):
                 image = image.resize((size, size), Image.Resampling.LANCZOS)
             return np.asarray(image)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except BROKEN_IMAGE as error:
         raise ValueError(f"{path} cannot be read as an image ({error}); remove or replace it") from None
 
 
 class IdentityBatchSampler:
     """Batches with several images of each of several people (Sec. 5.1: 32 identities x 4).
 
-    Batch b depends on (seed, b) only, so that a resumed run sees the batches it would have seen.
+    Batch b depends on (seed, b) only, so that a resumed run goes on with the batches it would have seen. The
+    images of a person with fewer than wanted are drawn with replacement; a person with a single image has no
+    positive pair and is never drawn, unless one image a person is all that is wanted.
 
     Parameters
     ----------
-    identities : (N,) the identity of every image. num_batches : how many batches one pass gives.
+    identities : (N,) the identity of every image.
+    num_batches : how many batches one pass gives.
 
     Raises
     ------
     ValueError
-        There are fewer people than a batch needs, or one image a person only.
+        There are fewer people than a batch needs.
     """
 
-    def __init__(self, identities, identities_per_batch=32, images_per_identity=4, num_batches=1000, seed=0):
+    def __init__(
+        self,
+        identities: Sequence[int] | np.ndarray,
+        identities_per_batch: int = 32,
+        images_per_identity: int = 4,
+        num_batches: int = 1000,
+        seed: int = 0,
+    ):
         people, inverse = np.unique(np.asarray(identities), return_inverse=True)
-        if len(people) < identities_per_batch:
-            raise ValueError(
-                f"a batch needs {identities_per_batch} identities, the data has {len(people)}; "
-                "lower identities_per_batch or bring more people"
-            )
         order = np.argsort(inverse, kind="stable")
-        self.members = np.split(order, np.cumsum(np.bincount(inverse))[:-1])
-        fewest = min(len(m) for m in self.members)
-        if fewest < 2 <= images_per_identity:
-            raise ValueError("some identity has a single image: it can have no positive pair; leave it out")
+        members = np.split(order, np.cumsum(np.bincount(inverse))[:-1])
+        self.members = [images for images in members if len(images) >= min(2, images_per_identity)]
+        if len(self.members) < identities_per_batch:
+            raise ValueError(
+                f"a batch needs {identities_per_batch} identities, the data has {len(people)}, of which "
+                f"{len(self.members)} have enough images; lower identities_per_batch or bring more people"
+            )
         self.identities_per_batch, self.images_per_identity = identities_per_batch, images_per_identity
         self.num_batches, self.seed = num_batches, seed
 
     def __len__(self) -> int:
         return self.num_batches
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[np.ndarray]:
         return (self.batch(b) for b in range(self.num_batches))
 
     def batch(self, number: int) -> np.ndarray:
-        """(identities_per_batch * images_per_identity,) image indices, an identity's images next to each other."""
+        """(identities_per_batch * images_per_identity,) image indices, an identity's side by side."""
         rng = np.random.default_rng([self.seed, number])
         people = rng.choice(len(self.members), self.identities_per_batch, replace=False)
         wanted = self.images_per_identity

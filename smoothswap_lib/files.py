@@ -1,7 +1,8 @@
-"""Where the course's files lie, whether they are what they should be, and writing without half-written files."""
+"""Where the course's files lie, whether they are unchanged, and how to write one whole or not at all."""
 
 import hashlib
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,13 +12,13 @@ def data_folder() -> Path:
     return Path(os.environ.get("SMOOTHSWAP_DATA") or Path(__file__).resolve().parent.parent / "data")
 
 
-def sha256(path) -> str:
+def sha256(path: str | Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_checksums(folder) -> dict[str, str]:
+def read_checksums(folder: str | Path) -> dict[str, str]:
     """{file name: expected hash} of a folder's SHA256SUMS; empty where there is none."""
     path = Path(folder) / "SHA256SUMS"
     if not path.exists():
@@ -26,37 +27,50 @@ def read_checksums(folder) -> dict[str, str]:
     return {name.strip(): digest for digest, name in pairs}
 
 
-def verify(path, folder=None) -> Path:
-    """Check that a shipped file is there and unchanged; returns its path.
+def verify(path: str | Path, folder: str | Path | None = None) -> Path:
+    """Check that a file is there and, below the folder of shipped data, unchanged; returns its path.
+
+    Parameters
+    ----------
+    folder : whose SHA256SUMS is asked (default: the shipped data); a file outside of it has no hash to keep.
 
     Raises
     ------
     FileNotFoundError, ValueError
         Name the file, its expected and actual hash, and the mend.
     """
-    path, folder = Path(path), Path(folder or data_folder())
-    name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
-    expected = read_checksums(folder).get(name)
+    path, folder = Path(path), Path(folder or data_folder()).resolve()
+    shipped = path.resolve().is_relative_to(folder)
+    expected = read_checksums(folder).get(path.resolve().relative_to(folder).as_posix()) if shipped else None
     mend = f"restore it with `git checkout -- {path}`, or download the repository again"
     if not path.exists():
-        raise FileNotFoundError(f"{path} is missing (expected SHA-256 {expected or 'unknown'}); {mend}")
+        known = f" (expected SHA-256 {expected})" if expected else ""
+        raise FileNotFoundError(f"{path} is missing{known}; {mend if shipped else 'check the path'}")
     if expected and (actual := sha256(path)) != expected:
         raise ValueError(f"{path} is damaged: SHA-256 is {actual}, expected {expected}; {mend}")
     return path
 
 
-def write_checksums(folder) -> Path:
-    """Write SHA256SUMS over every file below a folder (itself and Python caches left out)."""
+def checked_files(folder: str | Path) -> list[Path]:
+    """Every file below a folder that its SHA256SUMS lists: all but itself, caches and hidden files."""
+    below = [(path, path.relative_to(folder).parts) for path in sorted(Path(folder).rglob("*"))]
+    hidden = ("SHA256SUMS", "__pycache__")
+    return [
+        p for p, parts in below if p.is_file() and not any(n.startswith(".") or n in hidden for n in parts)
+    ]
+
+
+def write_checksums(folder: str | Path) -> Path:
+    """Write SHA256SUMS over the files below a folder; returns its path."""
     folder = Path(folder)
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "SHA256SUMS" and p.suffix != ".pyc")
     with atomic(folder / "SHA256SUMS") as temporary:
-        lines = (f"{sha256(p)}  {p.relative_to(folder).as_posix()}\n" for p in files)
+        lines = (f"{sha256(p)}  {p.relative_to(folder).as_posix()}\n" for p in checked_files(folder))
         temporary.write_text("".join(lines), encoding="utf-8")
     return folder / "SHA256SUMS"
 
 
 @contextmanager
-def atomic(path):
+def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it into place on success, remove it on failure."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,16 +1,21 @@
 """TrueSwap's head: parameters -> posed meshes with colors. The geometry half of rendering; plain numpy.
 
-The shapes are MakeHuman's (CC0), exported once into `data/head_model.npz` by `data/scripts/export_head_model.py`.
-Coordinates are meters from the middle between the eyes: x toward the subject's left (the image's right), y away from the
-camera, z up. Depends on world.
+The shapes are MakeHuman's (CC0), exported once into `data/head_model.npz` by
+`data/scripts/export_head_model.py`. Coordinates are meters from the middle between the eyes: x toward the
+subject's left (the image's right), y away from the camera, z up. Depends on files, world.
 """
 
+import zipfile
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
-from .world import ACTIONS, PAIRED_SHAPES, SINGLE_SHAPES, Attributes, Identity, State
+from smoothswap_lib.files import verify
+from smoothswap_lib.world import ACTIONS, PAIRED_SHAPES, SINGLE_SHAPES, Attributes, Identity, State
 
 TEXTURE_SIZE = 512
 # About the neck's top: turning the head leaves most of the shoulders behind.
@@ -22,7 +27,7 @@ HANGING_ROWS = 12
 
 @dataclass
 class Mesh:
-    """Vertices (V, 3) in meters, triangles (T, 3), normals (V, 3), and either uv (V, 2) or vertex colors (V, 3)."""
+    """Vertices (V, 3) in meters, triangles (T, 3), normals (V, 3), and uv (V, 2) or vertex colors (V, 3)."""
 
     vertices: np.ndarray
     triangles: np.ndarray
@@ -40,18 +45,20 @@ class HeadModel:
 
     Raises
     ------
-    FileNotFoundError
-        Names the file and how to get it back.
+    FileNotFoundError, ValueError
+        Name the file and how to get it back.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path):
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
         except FileNotFoundError:
             raise FileNotFoundError(f"{path} is missing; restore it with `git checkout -- {path}`") from None
-        except (ValueError, OSError, EOFError) as error:
-            raise ValueError(f"{path} is damaged ({error}); restore it with `git checkout -- {path}`") from None
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(
+                f"{path} is damaged ({error}); restore it with `git checkout -- {path}`"
+            ) from None
         self.template = arrays["template"].astype(np.float64)
         self.triangles = arrays["triangles"].astype(np.int64)
         self.part = arrays["part"]
@@ -66,7 +73,7 @@ class HeadModel:
             key: tuple(arrays[f"{key}_{part}"] for part in ("offsets", "indices", "values"))
             for key in ("plus", "minus", "action")
         }
-        # A vertex on a texture seam has two texture coordinates, so the textured mesh has its own vertex list.
+        # A vertex on a texture seam has two texture coordinates: the textured mesh has its own vertex list.
         pairs = np.stack([self.triangles.ravel(), arrays["triangles_uv"].astype(np.int64).ravel()], 1)
         unique, inverse = np.unique(pairs, axis=0, return_inverse=True)
         self.textured_vertex = unique[:, 0]
@@ -75,7 +82,7 @@ class HeadModel:
         self.masks = {n.removeprefix("mask_"): a for n, a in arrays.items() if n.startswith("mask_")}
         self.eye_vertices = [self.vertices_of(f"helper-{side}-eye") for side in "lr"]
 
-    def vertices_of(self, *names):
+    def vertices_of(self, *names: str) -> np.ndarray:
         """Indices of the vertices that belong to the named parts."""
         codes = [self.part_names.index(name) for name in names]
         return np.unique(self.triangles[np.isin(self.part, codes)])
@@ -105,7 +112,7 @@ class HeadModel:
             moved = slice(offsets[row], offsets[row + 1])
             vertices[indices[moved]] += amount * values[moved].astype(np.float64)
 
-    def scalp(self, vertices) -> np.ndarray:
+    def scalp(self, vertices: np.ndarray) -> np.ndarray:
         """Points (azimuth, elevation, 3) of the skull under the hair, on the grid of the exported rays."""
         corners = vertices[self.scalp_triangles]
         u, v = self.scalp_weights[..., :1], self.scalp_weights[..., 1:]
@@ -127,10 +134,12 @@ def _shape_values(identity, age, weight):
     return {name: float(np.clip(value, -1, 1)) for name, value in values.items()}
 
 
-def turn(points, attributes: Attributes) -> np.ndarray:
+def turn(points: np.ndarray, attributes: Attributes) -> np.ndarray:
     """Turn points (V, 3) by the head's yaw, pitch and roll; the shoulders follow only in part."""
     follow = smoothstep(-0.24, -0.11, points[:, 2]) * (1 - SHOULDERS_FOLLOW) + SHOULDERS_FOLLOW
-    yaw, pitch, roll = (np.deg2rad(angle) * follow for angle in (attributes.yaw, attributes.pitch, attributes.roll))
+    yaw, pitch, roll = (
+        np.deg2rad(angle) * follow for angle in (attributes.yaw, attributes.pitch, attributes.roll)
+    )
     x, y, z = (points - PIVOT).T
     x, z = np.cos(roll) * x + np.sin(roll) * z, -np.sin(roll) * x + np.cos(roll) * z
     y, z = np.cos(pitch) * y + np.sin(pitch) * z, -np.sin(pitch) * y + np.cos(pitch) * z
@@ -138,7 +147,7 @@ def turn(points, attributes: Attributes) -> np.ndarray:
     return np.stack([x, y, z], 1) + PIVOT
 
 
-def vertex_normals(vertices, triangles) -> np.ndarray:
+def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """Area-weighted unit normals (V, 3)."""
     corners = vertices[triangles]
     face = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -147,26 +156,33 @@ def vertex_normals(vertices, triangles) -> np.ndarray:
     return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
 
 
-def smoothstep(low, high, value):
+def smoothstep(low: float, high: float, value: np.ndarray) -> np.ndarray:
     """0 below low, 1 above high, smooth between."""
     t = np.clip((value - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
 
-def head_mesh(model: HeadModel, vertices, names) -> Mesh:
+def head_mesh(model: HeadModel, vertices: np.ndarray, names: Sequence[str]) -> Mesh:
     """The named parts as one textured mesh, with normals that do not break at texture seams."""
     codes = [model.part_names.index(name) for name in names]
     chosen = np.isin(model.part, codes)
     used, triangles = np.unique(model.textured_triangles[chosen], return_inverse=True)
     normals = vertex_normals(vertices, model.triangles[chosen])[model.textured_vertex[used]]
-    return Mesh(vertices[model.textured_vertex[used]], triangles.reshape(-1, 3), normals, uv=model.textured_uv[used])
+    return Mesh(
+        vertices[model.textured_vertex[used]], triangles.reshape(-1, 3), normals, uv=model.textured_uv[used]
+    )
 
 
-def clothes_mesh(model: HeadModel, vertices, color) -> Mesh:
+def clothes_mesh(model: HeadModel, vertices: np.ndarray, color: Sequence[float]) -> Mesh:
     """A pullover: the skin below the neckline, lifted off the body; its edge sinks into the skin."""
     skin = model.triangles[model.part == 0]
     template = model.template
-    depth = -0.155 - 0.35 * np.abs(template[:, 0]) ** 1.2 + 0.25 * np.maximum(template[:, 1] - 0.02, 0) - template[:, 2]
+    depth = (
+        -0.155
+        - 0.35 * np.abs(template[:, 0]) ** 1.2
+        + 0.25 * np.maximum(template[:, 1] - 0.02, 0)
+        - template[:, 2]
+    )
     skin = skin[(depth[skin] > -0.03).any(1)]
     used, triangles = np.unique(skin, return_inverse=True)
     triangles = triangles.reshape(-1, 3)
@@ -176,7 +192,7 @@ def clothes_mesh(model: HeadModel, vertices, color) -> Mesh:
     return Mesh(lifted, triangles, vertex_normals(lifted, triangles), colors=np.tile(color, (len(used), 1)))
 
 
-def hair_mesh(model: HeadModel, vertices, identity: Identity, state: State) -> Mesh | None:
+def hair_mesh(model: HeadModel, vertices: np.ndarray, identity: Identity, state: State) -> Mesh | None:
     """A shell of hair over the skull whose lower rows hang; None for a bald head."""
     if not identity.has_hair:
         return None
@@ -193,14 +209,15 @@ def hair_mesh(model: HeadModel, vertices, identity: Identity, state: State) -> M
     shell = points + out * (volume * inside - 0.004 * (1 - inside))[..., None]
     colors = _strand_colors(identity, shell.shape[:2])
     length = hanging_length(azimuth, identity, state)
-    last = np.argmin(np.where(height - edge[:, None] > 0, height, np.inf), axis=1)  # lowest row above the edge
+    above = np.where(height - edge[:, None] > 0, height, np.inf)
+    last = np.argmin(above, axis=1)  # the lowest row above the edge
     shell, colors = _hang(shell, colors, last, length)
     triangles = _grid_triangles(*shell.shape[:2])
     flat = shell.reshape(-1, 3)
     return Mesh(flat, triangles, vertex_normals(flat, triangles), colors=colors.reshape(-1, 3))
 
 
-def hairline_height(azimuth, identity: Identity) -> np.ndarray:
+def hairline_height(azimuth: np.ndarray, identity: Identity) -> np.ndarray:
     """Where the hair ends, in meters above the eyes, by azimuth (0 = front, +-pi/2 = ears, pi = nape)."""
     knots = np.array([0.0, 0.35, 0.62, 0.9, 1.15, 1.45, 1.75, 2.2, np.pi])
     heights = np.array([64, 64, 58, 36, 4, 18, 12, -28, -48], float)
@@ -209,7 +226,7 @@ def hairline_height(azimuth, identity: Identity) -> np.ndarray:
     return np.interp(np.abs(azimuth), knots, heights) / 1000
 
 
-def hanging_length(azimuth, identity: Identity, state: State) -> np.ndarray:
+def hanging_length(azimuth: np.ndarray, identity: Identity, state: State) -> np.ndarray:
     """How far the hair hangs below its edge, in meters, by azimuth; 0 for short hair."""
     length = max(identity.hair_length + state.hair_length, 0.0)
     hanging = length if identity.hair_length > 40 else 0.0
@@ -232,7 +249,7 @@ def _hang(shell, colors, last, length):
     drop[..., 2] -= fall[..., 0] * length[:, None]
     tuck = 0.012 * fall**3 * np.minimum(length / 0.05, 1)[:, None, None]  # tips turn inward a little
     drop[..., :2] -= tuck * outward[:, None]
-    # Hanging hair leaves the skull at the last row above the edge; short hair ends two rows later, inside the skin.
+    # Hanging hair leaves the skull at the last row above the edge; short hair ends two rows on, in the skin.
     short = (length < 1e-4)[:, None]
     end = np.where(short, np.minimum(last[:, None] + 2, rows - 1), last[:, None])
     upper = shell[columns[:, None], np.minimum(np.arange(rows)[None], end)]
@@ -257,5 +274,5 @@ def _grid_triangles(columns, rows):
 
 @lru_cache(maxsize=2)
 def load_head(path: str) -> HeadModel:
-    """The head model of a file, read once a process."""
-    return HeadModel(path)
+    """The head model of a file, read once a process; a shipped file's hash is checked."""
+    return HeadModel(verify(path))

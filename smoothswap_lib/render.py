@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .files import data_folder
-from .head import Mesh, clothes_mesh, hair_mesh, head_mesh, load_head, turn
-from .skin import paint
-from .world import Attributes, Identity, State
+from smoothswap_lib.files import data_folder
+from smoothswap_lib.head import Mesh, clothes_mesh, hair_mesh, head_mesh, load_head, turn
+from smoothswap_lib.skin import paint
+from smoothswap_lib.world import Attributes, Identity, State
 
-VARIANT = "scalar_rgb"  # everywhere; llvm_ad_rgb or cuda_ad_rgb are chosen by mitsuba.set_variant before the first call
+VARIANT = "scalar_rgb"  # runs everywhere; for another one call mitsuba.set_variant before the first render
 CAMERA_DISTANCE = 1.1  # meters in front of the eyes
 LIGHT_DISTANCE, LIGHT_RADIUS = 1.4, 0.35  # meters
 MASK_SUPERSAMPLING = 2
@@ -26,8 +26,9 @@ LASHES = tuple(f"helper-{side}-eyelashes-{row}" for side in "lr" for row in (1, 
 class Rendering:
     """A picture with what is known about it.
 
-    image: (H, W, 3) uint8 sRGB. mask: (H, W) uint8, one code of MASK_NAMES a pixel. landmarks: (68, 2) float32 pixels
-    (x, y), iBUG order, the center of the top left pixel at (0.5, 0.5).
+    image: (H, W, 3) uint8 sRGB.
+    mask: (H, W) uint8, one code of MASK_NAMES a pixel.
+    landmarks: (68, 2) float32 pixels (x, y), iBUG order, the center of the top left pixel at (0.5, 0.5).
     """
 
     image: np.ndarray
@@ -42,13 +43,16 @@ def render(
 
     Parameters
     ----------
-    size : pixels a side. samples : light paths a pixel; noise falls with the square root. seed : of those paths.
+    size : pixels a side.
+    samples : light paths a pixel; noise falls with their square root.
+    seed : of those paths.
 
     Returns
     -------
-    (size, size, 3) uint8 sRGB. The true swap of source s into target t is `render(identity_s, state_s, attributes_t)`.
+    (size, size, 3) uint8 sRGB. The true swap of source s into target t is
+    `render(identity_s, state_s, attributes_t)`.
     """
-    scene, frame = _build(identity, state, attributes, size, samples)
+    scene, _ = _build(identity, state, attributes, size, samples)
     return _develop(scene, attributes, size, seed)
 
 
@@ -62,7 +66,7 @@ def render_with_truth(
 
 @dataclass(frozen=True)
 class _Frame:
-    """The crop: its center and half width (meters, in the plane through the eyes), and the points that set it."""
+    """The crop: center and half width (meters, in the plane through the eyes), and the points that set it."""
 
     center: np.ndarray
     half: float
@@ -81,7 +85,7 @@ def _project(points, camera):
 
 
 def _frame(points, attributes) -> _Frame:
-    """FFHQ's crop of the projected landmarks, kept upright so that roll stays visible, then zoomed and shifted."""
+    """FFHQ's crop of the landmarks, kept upright so that roll stays visible, then zoomed and shifted."""
     plane = _project(points, points[:, [0, 2]].mean(0))
     left, right = plane[36:42].mean(0), plane[42:48].mean(0)  # the image's left and right
     eyes, mouth = (left + right) / 2, (plane[48] + plane[54]) / 2
@@ -98,7 +102,9 @@ def _build(identity, state, attributes, size, samples):
     vertices = model.deform(identity, state, attributes)
     frame = _frame(turn(vertices[model.landmarks], attributes), attributes)
     painted = paint(model, identity, state, attributes)[::-1]  # Mitsuba's first row is v = 0
-    texture = mi.load_dict({"type": "bitmap", "bitmap": mi.Bitmap(np.ascontiguousarray(painted)), "raw": True})
+    texture = mi.load_dict(
+        {"type": "bitmap", "bitmap": mi.Bitmap(np.ascontiguousarray(painted)), "raw": True}
+    )
     skin = {"type": "principled", "base_color": texture, "roughness": 0.48, "specular": 0.45}
     eye = {"type": "principled", "base_color": texture, "roughness": 0.08, "specular": 0.7}
     teeth = _plain((0.62, 0.58, 0.50), roughness=0.3)
@@ -198,7 +204,8 @@ def _shape(name, mesh: Mesh, attributes, bsdf):
     if mesh.uv is not None:
         parameters["vertex_texcoords"] = mesh.uv.ravel().astype(np.float32)
     parameters.update()
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)  # collapsed hair rows have none
+    # Collapsed hair rows have no normal.
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
     parameters["vertex_normals"] = normals.ravel().astype(np.float32)
     parameters.update()
     return shape
@@ -214,14 +221,15 @@ def _develop(scene, attributes, size, seed) -> np.ndarray:
 
 
 def background(attributes: Attributes, size: int) -> np.ndarray:
-    """The wall behind the head, (size, size, 3) linear RGB: a gradient with a few soft shapes, free of noise."""
+    """The wall behind the head, (size, size, 3) linear RGB: a gradient and a few soft shapes, no noise."""
     y, x = (np.mgrid[:size, :size] + 0.5) / size
     top, bottom = np.array(attributes.background_top), np.array(attributes.background_bottom)
     wall = top * (1 - y[..., None]) + bottom * y[..., None]
     rng = np.random.default_rng(attributes.background_seed)
     for _ in range(4):
-        cx, cy, radius, tint = rng.uniform(0, 1), rng.uniform(0, 1), rng.uniform(0.1, 0.4), rng.uniform(-1, 1, 3)
-        blob = np.exp(-(((x - cx) ** 2 + (y - cy) ** 2) / (2 * radius**2)) ** 2)
+        cx, cy = rng.uniform(0, 1), rng.uniform(0, 1)
+        radius, tint = rng.uniform(0.1, 0.4), rng.uniform(-1, 1, 3)
+        blob = np.exp(-((((x - cx) ** 2 + (y - cy) ** 2) / (2 * radius**2)) ** 2))
         wall = wall * np.exp(attributes.background_contrast * 1.6 * blob[..., None] * tint)
     return np.clip(wall, 0, 1)
 
@@ -237,7 +245,8 @@ def _mask(scene, size) -> np.ndarray:
     mi = _mitsuba()
     integrator = mi.load_dict({"type": "aov", "aovs": "shape:shape_index"})
     index = np.asarray(mi.render(scene, sensor=1, integrator=integrator, seed=0, spp=1))[..., -1]
-    codes = np.array([BACKGROUND, *(_code(shape.id()) for shape in scene.shapes())])  # the index counts from 1
+    # The index counts from 1; 0 is nothing.
+    codes = np.array([BACKGROUND, *(_code(shape.id()) for shape in scene.shapes())])
     seen = codes[index.round().astype(int)]
     blocks = seen.reshape(size, MASK_SUPERSAMPLING, size, MASK_SUPERSAMPLING)
     votes = np.stack([(blocks == code).sum((1, 3)) for code in range(len(MASK_NAMES))])
@@ -246,6 +255,13 @@ def _mask(scene, size) -> np.ndarray:
 
 def _code(name):
     return FACE if name.startswith("face") else {"hair": HAIR, "clothes": CLOTHES}.get(name, BACKGROUND)
+
+
+def use_one_thread() -> None:
+    """Let this process trace with one thread, whatever the machine has."""
+    import drjit
+
+    drjit.set_thread_count(1)
 
 
 def _mitsuba():
@@ -259,6 +275,6 @@ def _mitsuba():
 
 
 if __name__ == "__main__":
-    from .build import main
+    from smoothswap_lib.build import main
 
     raise SystemExit(main())

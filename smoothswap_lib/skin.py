@@ -1,15 +1,15 @@
-"""TrueSwap's colors: skin, lips, brows, beard, eyes as one texture, painted where each texel lies on the head.
+"""TrueSwap's colors: skin, lips, brows, beard and eyes as one texture.
 
-Every texel of the head's texture knows its place on the template, so a brow or a hairline is a formula in millimeters.
-Colors are linear RGB reflectances in [0, 1]. Depends on world and head.
+Every texel of the head's texture knows its place on the template, so a brow or a hairline is a formula in
+millimeters. Colors are linear RGB reflectances in [0, 1]. Depends on world and head.
 """
 
 from functools import lru_cache
 
 import numpy as np
 
-from .head import TEXTURE_SIZE, HeadModel, hairline_height, smoothstep
-from .world import Attributes, Identity, State
+from smoothswap_lib.head import TEXTURE_SIZE, HeadModel, hairline_height, smoothstep
+from smoothswap_lib.world import Attributes, Identity, State
 
 LIGHT_SKIN, DARK_SKIN = np.array([0.76, 0.51, 0.40]), np.array([0.10, 0.052, 0.034])
 IRIS_ANGLE, PUPIL_ANGLE, LIMBUS_ANGLE = 0.40, 0.16, 0.44  # radians seen from the eyeball's center
@@ -33,7 +33,7 @@ class TexelMap:
 
 
 def _rasterize(model):
-    """Template position and part of every texel that a skin or eye triangle covers (with a one-texel border)."""
+    """Template position and part of every texel that a skin or eye triangle covers, with a border of one."""
     size = TEXTURE_SIZE
     position, part = np.zeros((size, size, 3)), np.full((size, size), -1)
     wanted = [model.part_names.index(name) for name in ("skin", "helper-l-eye", "helper-r-eye")]
@@ -47,7 +47,8 @@ def _rasterize(model):
         x, y = np.meshgrid(np.arange(low[0], high[0] + 1), np.arange(low[1], high[1] + 1))
         to_weights = np.linalg.pinv(np.vstack([p.T, np.ones(3)]))
         weights = np.stack([x, y, np.ones_like(x)], -1) @ to_weights.T
-        reach = 1.0 / max(np.ptp(p, axis=0).max(), 1.0)  # the border keeps bilinear look-ups off the empty texels
+        # The border keeps bilinear look-ups off the empty texels.
+        reach = 1.0 / max(np.ptp(p, axis=0).max(), 1.0)
         inside = (weights > -reach).all(-1)
         exact = (weights > -1e-6).all(-1)
         free = inside & ((part[y, x] < 0) | exact)
@@ -70,7 +71,7 @@ def skin_color(identity: Identity) -> np.ndarray:
 
 
 def paint(model: HeadModel, identity: Identity, state: State, attributes: Attributes) -> np.ndarray:
-    """The texture (TEXTURE_SIZE, TEXTURE_SIZE, 3) of skin and eyeballs, float32 linear RGB, first row at v = 1."""
+    """The texture (TEXTURE_SIZE, TEXTURE_SIZE, 3) of skin and eyes: float32 linear RGB, v = 1 first."""
     texels = texel_map(model)
     colors = _paint_skin(texels, identity, state)
     colors[texels.is_eye] = _paint_eyes(texels, identity, attributes)
@@ -89,7 +90,12 @@ def _paint_skin(texels, identity, state):
     flush = _blob(side, z, 0.042, -0.045, 0.02) + 0.8 * _blob(side, z, 0, -0.042, 0.012)
     colors *= 1 + (0.25 * identity.skin_redness * flush)[:, None] * np.array([0.5, -0.6, -0.5])
     shade = 0.30 * age * _blob(side, z, 0.03, -0.022, 0.010)  # under the eyes
-    shade += 0.22 * age * np.exp(-(((side - 0.026 - 0.35 * (-0.052 - z)) / 0.0035) ** 2)) * _between(z, -0.078, -0.046)
+    shade += (
+        0.22
+        * age
+        * np.exp(-(((side - 0.026 - 0.35 * (-0.052 - z)) / 0.0035) ** 2))
+        * _between(z, -0.078, -0.046)
+    )
     shade += 0.12 * age * (0.5 + 0.5 * np.cos(z * 620)) * _between(z, 0.032, 0.058) * (side < 0.04)
     colors *= (1 - shade * (y < 0.03))[:, None]
 
@@ -126,8 +132,15 @@ def _beard_areas(texels, side, y, z):
     """(beard, mustache), 0 to 1 each, kept off the lips."""
     off_lips = 1 - np.clip(1.5 * texels.masks["lips"], 0, 1)
     cheek_line = -0.072 + 0.9 * np.clip(side - 0.028, 0, 0.045)
-    below = smoothstep(0.004, -0.006, z - cheek_line) * smoothstep(-0.150, -0.128, z) * smoothstep(0.085, 0.06, y)
-    mustache = smoothstep(-0.052, -0.057, z) * smoothstep(-0.076, -0.070, z) * smoothstep(0.034, 0.026, side) * (y < 0)
+    below = (
+        smoothstep(0.004, -0.006, z - cheek_line) * smoothstep(-0.150, -0.128, z) * smoothstep(0.085, 0.06, y)
+    )
+    mustache = (
+        smoothstep(-0.052, -0.057, z)
+        * smoothstep(-0.076, -0.070, z)
+        * smoothstep(0.034, 0.026, side)
+        * (y < 0)
+    )
     return below * off_lips, mustache * off_lips
 
 

@@ -1,48 +1,51 @@
 """TrueSwap's parameters: what makes a face this person, what drifts, and what belongs to the picture.
 
-Every image of the course is `render(identity, state, attributes)`. A swap takes identity and state from the source and
-attributes from the target, so the true swap of source s into target t is `render(identity_s, state_s, attributes_t)`.
-Depends on nothing but numpy.
+Every image of the course is `render(identity, state, attributes)`. A swap takes identity and state from the
+source and attributes from the target, so the true swap of source s into target t is
+`render(identity_s, state_s, attributes_t)`. Depends on nothing but numpy.
 """
 
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-# MakeHuman's local changes of the head. A paired change exists on both sides of the face and is tied left to right.
+# MakeHuman's local changes of the head. A paired change exists on both sides and is tied left to right.
 PAIRED_SHAPES = (
-    "cheek-bones-incr", "cheek-inner-incr", "cheek-trans-up", "cheek-volume-incr", "ear-flap-incr", "ear-lobe-incr",
-    "ear-rot-forward", "ear-scale-depth-incr", "ear-scale-incr", "ear-scale-vert-incr", "ear-shape-round",
-    "ear-shape-triangle", "ear-trans-forward", "ear-trans-up", "ear-wing-incr", "eye-bag-height-incr", "eye-bag-incr",
-    "eye-bag-out", "eye-corner1-up", "eye-corner2-up", "eye-epicanthus-out", "eye-eyefold-angle-up", "eye-eyefold-up",
-    "eye-height1-incr", "eye-height2-incr", "eye-height3-incr", "eye-push1-out", "eye-push2-out", "eye-scale-incr",
-    "eye-trans-out", "eye-trans-up",
+    "cheek-bones-incr", "cheek-inner-incr", "cheek-trans-up", "cheek-volume-incr", "ear-flap-incr",
+    "ear-lobe-incr", "ear-rot-forward", "ear-scale-depth-incr", "ear-scale-incr", "ear-scale-vert-incr",
+    "ear-shape-round", "ear-shape-triangle", "ear-trans-forward", "ear-trans-up", "ear-wing-incr",
+    "eye-bag-height-incr", "eye-bag-incr", "eye-bag-out", "eye-corner1-up", "eye-corner2-up",
+    "eye-epicanthus-out", "eye-eyefold-angle-up", "eye-eyefold-up", "eye-height1-incr", "eye-height2-incr",
+    "eye-height3-incr", "eye-push1-out", "eye-push2-out", "eye-scale-incr", "eye-trans-out", "eye-trans-up",
 )  # fmt: skip
 SINGLE_SHAPES = (
     "chin-jaw-drop-incr", "chin-height-incr", "chin-prominent-incr", "chin-bones-incr", "chin-width-incr",
-    "chin-cleft-incr", "chin-prognathism-incr", "eyebrows-angle-up", "eyebrows-trans-up", "eyebrows-trans-forward",
-    "forehead-temple-incr", "forehead-trans-forward", "forehead-scale-vert-incr", "forehead-nubian-incr",
-    "head-angle-out", "head-scale-vert-incr", "head-fat-incr", "head-back-scale-depth-incr", "head-age-incr",
-    "head-scale-depth-incr", "head-scale-horiz-incr", "mouth-lowerlip-height-incr", "mouth-scale-horiz-incr",
-    "mouth-cupidsbow-incr", "mouth-laugh-lines-out", "mouth-scale-depth-incr", "mouth-lowerlip-volume-incr",
-    "mouth-angles-up", "mouth-upperlip-ext-up", "mouth-lowerlip-width-incr", "mouth-trans-forward",
-    "mouth-upperlip-width-incr", "mouth-scale-vert-incr", "mouth-dimples-out", "mouth-upperlip-height-incr",
-    "mouth-upperlip-volume-incr", "mouth-cupidsbow-width-incr", "mouth-lowerlip-ext-up", "mouth-upperlip-middle-up",
-    "mouth-trans-up", "mouth-lowerlip-middle-up", "mouth-philtrum-volume-incr", "neck-scale-depth-incr",
-    "neck-double-incr", "neck-back-scale-depth-incr", "neck-scale-horiz-incr", "neck-scale-vert-incr",
-    "nose-nostrils-angle-up", "nose-flaring-incr", "nose-curve-convex", "nose-scale-depth-incr",
-    "nose-scale-vert-incr", "nose-point-width-incr", "nose-scale-horiz-incr", "nose-width1-incr", "nose-trans-forward",
-    "nose-trans-up", "nose-hump-incr", "nose-nostrils-width-incr", "nose-greek-incr", "nose-point-up",
-    "nose-width2-incr", "nose-width3-incr", "nose-base-up", "nose-compression-uncompress", "nose-volume-incr",
+    "chin-cleft-incr", "chin-prognathism-incr", "eyebrows-angle-up", "eyebrows-trans-up",
+    "eyebrows-trans-forward", "forehead-temple-incr", "forehead-trans-forward", "forehead-scale-vert-incr",
+    "forehead-nubian-incr", "head-angle-out", "head-scale-vert-incr", "head-fat-incr",
+    "head-back-scale-depth-incr", "head-age-incr", "head-scale-depth-incr", "head-scale-horiz-incr",
+    "mouth-lowerlip-height-incr", "mouth-scale-horiz-incr", "mouth-cupidsbow-incr", "mouth-laugh-lines-out",
+    "mouth-scale-depth-incr", "mouth-lowerlip-volume-incr", "mouth-angles-up", "mouth-upperlip-ext-up",
+    "mouth-lowerlip-width-incr", "mouth-trans-forward", "mouth-upperlip-width-incr",
+    "mouth-scale-vert-incr", "mouth-dimples-out", "mouth-upperlip-height-incr",
+    "mouth-upperlip-volume-incr", "mouth-cupidsbow-width-incr", "mouth-lowerlip-ext-up",
+    "mouth-upperlip-middle-up", "mouth-trans-up", "mouth-lowerlip-middle-up", "mouth-philtrum-volume-incr",
+    "neck-scale-depth-incr", "neck-double-incr", "neck-back-scale-depth-incr", "neck-scale-horiz-incr",
+    "neck-scale-vert-incr", "nose-nostrils-angle-up", "nose-flaring-incr", "nose-curve-convex",
+    "nose-scale-depth-incr", "nose-scale-vert-incr", "nose-point-width-incr", "nose-scale-horiz-incr",
+    "nose-width1-incr", "nose-trans-forward", "nose-trans-up", "nose-hump-incr", "nose-nostrils-width-incr",
+    "nose-greek-incr", "nose-point-up", "nose-width2-incr", "nose-width3-incr", "nose-base-up",
+    "nose-compression-uncompress", "nose-volume-incr",
 )  # fmt: skip
 ACTIONS = (
     "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight", "cheekPuff",
-    "cheekSquintLeft", "cheekSquintRight", "eyeBlinkLeft", "eyeBlinkRight", "eyeLookDownLeft", "eyeLookDownRight",
-    "eyeLookInLeft", "eyeLookInRight", "eyeLookOutLeft", "eyeLookOutRight", "eyeLookUpLeft", "eyeLookUpRight",
-    "eyeSquintLeft", "eyeSquintRight", "eyeWideLeft", "eyeWideRight", "jawForward", "jawLeft", "jawOpen", "jawRight",
-    "mouthClose", "mouthDimpleLeft", "mouthDimpleRight", "mouthFrownLeft", "mouthFrownRight", "mouthFunnel",
-    "mouthLeft", "mouthLowerDownLeft", "mouthLowerDownRight", "mouthPressLeft", "mouthPressRight", "mouthPucker",
-    "mouthRight", "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper", "mouthSmileLeft",
+    "cheekSquintLeft", "cheekSquintRight", "eyeBlinkLeft", "eyeBlinkRight", "eyeLookDownLeft",
+    "eyeLookDownRight", "eyeLookInLeft", "eyeLookInRight", "eyeLookOutLeft", "eyeLookOutRight",
+    "eyeLookUpLeft", "eyeLookUpRight", "eyeSquintLeft", "eyeSquintRight", "eyeWideLeft", "eyeWideRight",
+    "jawForward", "jawLeft", "jawOpen", "jawRight", "mouthClose", "mouthDimpleLeft", "mouthDimpleRight",
+    "mouthFrownLeft", "mouthFrownRight", "mouthFunnel", "mouthLeft", "mouthLowerDownLeft",
+    "mouthLowerDownRight", "mouthPressLeft", "mouthPressRight", "mouthPucker", "mouthRight",
+    "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper", "mouthSmileLeft",
     "mouthSmileRight", "mouthStretchLeft", "mouthStretchRight", "mouthUpperUpLeft", "mouthUpperUpRight",
     "noseSneerLeft", "noseSneerRight", "tongueOut",
 )  # fmt: skip
@@ -67,12 +70,21 @@ EXPRESSIONS = (
 
 HAIR_COLORS = ((0.018, 0.014, 0.012), (0.05, 0.03, 0.018), (0.13, 0.07, 0.035), (0.28, 0.17, 0.075),
                (0.46, 0.33, 0.16), (0.24, 0.07, 0.025), (0.36, 0.35, 0.34))  # fmt: skip
-IRIS_COLORS = ((0.035, 0.018, 0.01), (0.09, 0.045, 0.018), (0.11, 0.16, 0.24), (0.09, 0.13, 0.06), (0.15, 0.14, 0.12))
+IRIS_COLORS = (
+    (0.035, 0.018, 0.01),
+    (0.09, 0.045, 0.018),
+    (0.11, 0.16, 0.24),
+    (0.09, 0.13, 0.06),
+    (0.15, 0.14, 0.12),
+)
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What a swap takes from the source. Lengths in millimeters, colors linear RGB in [0, 1], the rest in [0, 1]."""
+    """What a swap takes from the source.
+
+    Lengths in millimeters, colors linear RGB in [0, 1], the rest in [0, 1] where nothing else is said.
+    """
 
     gender: float  # the head model's axis of shape, 0 = masculine, 1 = feminine
     age: float  # 0 = about 25 years, 1 = about 90
@@ -93,7 +105,7 @@ class Identity:
     recession: float  # mm, at the temples
     hair_top: float  # mm of volume on top
     hair_side: float  # mm of volume at the sides
-    hair_length: float  # mm that the sides and the back hang down from the ears' height
+    hair_length: float  # mm that the sides and the back hang down, from 40 mm on; shorter hair lies flat
     fringe: float  # mm that the front hangs over the forehead
     parting: float  # -1 (subject's right) to 1
     hair_seed: int  # of the strands' shades
@@ -103,7 +115,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class State:
-    """What drifts between pictures of one person, and comes from the source image (Sec. 4.1's own example)."""
+    """What drifts between pictures of one person, and comes from the source image (the case of Sec. 4.1)."""
 
     age: float  # added to the identity's age
     weight: float  # added to the identity's weight
@@ -209,7 +221,9 @@ def sample_attributes(rng: np.random.Generator) -> Attributes:
         ambient=float(rng.uniform(0.35, 0.8)),
         ambient_warmth=float(rng.uniform(-1, 1)),
         background_top=top,
-        background_bottom=_floats(np.clip(np.array(top) * rng.uniform(0.3, 1.4) + rng.normal(0, 0.06, 3), 0, 1)),
+        background_bottom=_floats(
+            np.clip(np.array(top) * rng.uniform(0.3, 1.4) + rng.normal(0, 0.06, 3), 0, 1)
+        ),
         background_seed=int(rng.integers(2**31)),
         background_contrast=float(rng.uniform(0, 0.5)),
         clothes=_color(rng),
@@ -223,10 +237,10 @@ def neutral_attributes() -> Attributes:
     """A passport picture: frontal, no expression, soft light from the upper left, gray background."""
     return replace(
         sample_attributes(np.random.default_rng(0)),
-        yaw=0.0, pitch=0.0, roll=0.0, actions=(0.0,) * len(ACTIONS), gaze_x=0.0, gaze_y=0.0, light_azimuth=-35.0,
-        light_elevation=35.0, light_strength=1.5, light_warmth=0.0, ambient=0.6, ambient_warmth=0.0,
-        background_top=(0.3,) * 3, background_bottom=(0.22,) * 3, background_contrast=0.0, clothes=(0.05, 0.07, 0.12),
-        zoom=0.88, shift_x=0.0, shift_y=0.0,
+        yaw=0.0, pitch=0.0, roll=0.0, actions=(0.0,) * len(ACTIONS), gaze_x=0.0, gaze_y=0.0,
+        light_azimuth=-35.0, light_elevation=35.0, light_strength=1.5, light_warmth=0.0,
+        ambient=0.6, ambient_warmth=0.0, background_top=(0.3,) * 3, background_bottom=(0.22,) * 3,
+        background_contrast=0.0, clothes=(0.05, 0.07, 0.12), zoom=0.88, shift_x=0.0, shift_y=0.0,
     )  # fmt: skip
 
 
@@ -267,7 +281,7 @@ def _record(kind, row):
     return kind(**values)
 
 
-def _prefix(kind) -> str:
+def _prefix(kind: type) -> str:
     return kind.__name__.lower()
 
 
@@ -278,7 +292,7 @@ def _parts(field_name) -> tuple[str, ...]:
     return named.get(field_name, ("red", "green", "blue") if field_name in colors else ())
 
 
-def _color(rng) -> tuple[float, float, float]:
+def _color(rng: np.random.Generator) -> tuple[float, float, float]:
     return _floats(rng.uniform(0.03, 0.75) * rng.uniform(0.35, 1.0, 3))
 
 

@@ -1,0 +1,127 @@
+"""The files that ship in data/: all listed, all unchanged, small, and what the datasheet says of them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from smoothswap_lib import world
+from smoothswap_lib.datasets import TrueSwap
+from smoothswap_lib.files import checked_files, data_folder, read_checksums, sha256
+from smoothswap_lib.render import FACE, render_with_truth
+
+MOST_BYTES = 25e6
+
+
+@pytest.fixture(scope="module")
+def train():
+    return TrueSwap("train")
+
+
+@pytest.fixture(scope="module")
+def test():
+    return TrueSwap("test")
+
+
+def numbers_of(split):
+    return json.loads((data_folder() / "trueswap64" / split / "build.json").read_text(encoding="utf-8"))
+
+
+def identity_numbers(faces):
+    """(identities, parameters): the identity's numbers, seeds and hair left out."""
+    first = [int(np.flatnonzero(faces.identities == i)[0]) for i in np.unique(faces.identities)]
+    people = [faces.parameters(i)[0] for i in first]
+    return np.array([[p.gender, p.age, p.weight, p.melanin, *p.shape] for p in people])
+
+
+def test_every_file_is_listed_and_unchanged():
+    folder = data_folder()
+    listed = read_checksums(folder)
+    there = {path.relative_to(folder).as_posix(): path for path in checked_files(folder)}
+    assert set(listed) == set(there), "write the list again: smoothswap_lib.files.write_checksums('data')"
+    changed = [name for name, path in there.items() if sha256(path) != listed[name]]
+    assert not changed
+
+
+def test_all_of_it_is_small():
+    assert sum(path.stat().st_size for path in checked_files(data_folder())) < MOST_BYTES
+
+
+def test_the_train_split_has_24_images_of_each_of_256_identities(train):
+    assert len(train) == 256 * 24 and train.size == 64
+    assert (np.bincount(train.identities) == [24] * 256).all()
+    assert (train.attribute_sets == -1).all()
+    assert (
+        numbers_of("train").items() >= {"split": "train", "identities": 256, "images": 24, "size": 64}.items()
+    )
+
+
+def test_the_test_split_has_a_matrix_and_8_free_images_of_each_of_48_identities(test):
+    assert len(test) == 48 * (16 + 8) and test.size == 64
+    assert test.matrix_indices().shape == (48, 16)
+    free = test.identities[test.attribute_sets < 0]
+    assert (np.bincount(free) == [8] * 48).all()
+
+
+def test_the_matrix_holds_true_swaps(test):
+    indices = test.matrix_indices()
+    for source, target, column in ((0, 47, 0), (20, 5, 15)):
+        truth, shown = test.parameters(indices[source, column]), test.parameters(indices[target, column])
+        assert truth[2] == shown[2]
+        assert truth[:2] == test.parameters(indices[source, 7])[:2] != shown[:2]
+
+
+def test_there_are_6000_verification_pairs(test):
+    first, second, same = test.pairs()
+    folds = test.folds()
+    assert len(same) == 6000 and (first != second).all()
+    assert len({frozenset(pair) for pair in zip(first.tolist(), second.tolist())}) == 6000
+    assert ((test.identities[first] == test.identities[second]) == same).all()
+    seen = []
+    for fold in range(10):
+        inside = folds == fold
+        assert same[inside].sum() == (~same[inside]).sum() == 300
+        seen.append(set(test.identities[first[inside]]) | set(test.identities[second[inside]]))
+    assert sum(map(len, seen)) == len(set.union(*seen))
+
+
+def test_no_identity_is_in_both_splits(train, test):
+    known, unknown = identity_numbers(train), identity_numbers(test)
+    scale = known.std(0)
+    known, unknown = known / scale, unknown / scale
+    across = np.linalg.norm(unknown[:, None] - known[None], axis=-1)
+    within = np.linalg.norm(known[:, None] - known[None], axis=-1)[~np.eye(len(known), dtype=bool)]
+    # The nearest of 48 x 256 strangers is about as far as the nearest two of the train split.
+    assert across.min() > 0.9 * within.min() > 3
+
+
+def test_every_image_is_another(train, test):
+    images = np.concatenate([train.images.numpy(), test.images.numpy()])
+    assert len({image.tobytes() for image in images}) == len(images)
+
+
+@pytest.mark.parametrize("row", [0, 400, 1151])
+def test_a_row_renders_to_its_image(test, row):
+    parameters = test.parameters(row)
+    samples = numbers_of("test")["samples"]
+    truth = render_with_truth(*parameters, test.size, samples, seed=1)
+    stored = test.images[row].permute(1, 2, 0).numpy().astype(float)
+    error = np.mean((truth.image - stored) ** 2)
+    assert 10 * np.log10(255**2 / error) > 38  # dB: noise of two seeds and compression
+    assert (truth.mask == test[row]["mask"]).mean() > 0.995
+    assert test[row]["landmarks"] == pytest.approx(truth.landmarks, abs=0.05)
+
+
+def test_landmarks_and_masks_agree(train):
+    inside = []
+    for index in range(0, len(train), 97):
+        item = train[index]
+        x, y = np.floor(item["landmarks"][27:]).astype(int).T  # nose, eyes, mouth
+        inside.append((item["mask"][y.clip(0, 63), x.clip(0, 63)] == FACE).mean())
+    assert np.mean(inside) > 0.95
+
+
+def test_parameters_are_of_this_version_of_the_library(train):
+    columns = set(train.table.column_names)
+    expected = world.to_columns(*train.parameters(0))
+    assert columns == {"identity", "attribute_set", "image", "mask", "landmarks", *expected}

@@ -1,0 +1,252 @@
+"""The head's geometry against anny's own forward pass, mirrors and closed forms."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smoothswap_lib import head, world
+from smoothswap_lib.files import data_folder
+
+REFERENCE = Path(__file__).parent / "reference" / "head_vertices.npz"
+NO_DRIFT = world.State(age=0.0, weight=0.0, hair_length=0.0, stubble=0.0)
+STILL = world.neutral_attributes()
+NAMES = world.PAIRED_SHAPES + world.SINGLE_SHAPES
+UNIT = st.floats(0, 1)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return head.load_head(str(data_folder() / "head_model.npz"))
+
+
+@pytest.fixture(scope="module")
+def mirror(model):
+    """The vertex on the other side of the face, for every vertex, found on the template."""
+    flipped = model.template * [-1, 1, 1]
+    distance = np.array([((model.template - point) ** 2).sum(1) for point in flipped])
+    assert distance.min(1).max() < 1e-12  # 1 micrometer: the template is symmetric
+    return distance.argmin(1)
+
+
+def person(seed=1, **changes):
+    return replace(world.sample_identity(np.random.default_rng(seed)), **changes)
+
+
+def with_actions(**strengths):
+    return replace(STILL, actions=tuple(strengths.get(name, 0.0) for name in world.ACTIONS))
+
+
+@pytest.mark.parametrize("case", range(3))
+def test_vertices_equal_those_of_the_package_they_come_from(model, case):
+    with np.load(REFERENCE) as file:
+        reference = {name: file[name] for name in file.files}
+    shape = dict(zip(reference["shape_names"], reference["shape"][case]))
+    asymmetry = dict(zip(reference["shape_names"], reference["asymmetry"][case]))
+    actions = dict(zip(reference["action_names"], reference["actions"][case]))
+    identity = person(
+        **{name: float(reference[name][case]) for name in ("gender", "age", "weight")},
+        shape=tuple(shape[name] for name in NAMES),
+        asymmetry=tuple(asymmetry[name] for name in world.PAIRED_SHAPES),
+    )
+    ours = model.deform(identity, NO_DRIFT, with_actions(**actions))[reference["chosen"]]
+    moved = np.abs(reference["vertices"][case] - model.template[reference["chosen"]]).max()
+    assert moved > 0.015  # meters: the faces differ by centimeters ...
+    assert (
+        np.abs(ours - reference["vertices"][case]).max() < 2e-5
+    )  # ... and agree to .02 mm, float16's rounding
+
+
+def test_the_file_knows_every_name_and_no_other(model):
+    sides = [f"{side}-{name}" for side in "lr" for name in world.PAIRED_SHAPES]
+    assert set(model.shape_index) == {*sides, *world.SINGLE_SHAPES}
+    assert set(model.action_index) == set(world.ACTIONS)
+    assert (data_folder() / "head_model.npz").stat().st_size < 8e6
+
+
+def test_triangles_and_textures_are_in_range(model):
+    count = len(model.template)
+    assert 4000 < count < 7000
+    for indices in (model.triangles, model.scalp_triangles, model.landmarks):
+        assert indices.min() >= 0 and indices.max() < count
+    assert len(model.part) == len(model.triangles)
+    assert (model.textured_vertex[model.textured_triangles] == model.triangles).all()
+    assert model.textured_uv.min() >= 0 and model.textured_uv.max() <= 1
+    weights = np.concatenate([model.scalp_weights, 1 - model.scalp_weights.sum(-1, keepdims=True)], -1)
+    assert weights.min() > -1e-5
+
+
+@settings(max_examples=25, deadline=None)
+@given(gender=UNIT, age=UNIT, weight=UNIT)
+def test_phenotypes_interpolate_linearly_in_each_axis(model, gender, age, weight):
+    def hat(value, places):
+        return np.maximum(1 - np.abs(value - np.array(places)) / (places[1] - places[0]), 0)
+
+    weights = [hat(gender, [0, 1]), hat(age, [0, 1]), hat(weight, [0, 0.5, 1])]
+    assert all(w.sum() == pytest.approx(1) for w in weights)
+    expected = np.einsum("g,a,w,gawvc->vc", *weights, model.corners)
+    assert np.abs(model._phenotype(gender, age, weight) - expected).max() < 1e-12
+
+
+def test_expressions_are_sums_of_displacements(model):
+    identity = person()
+    still = model.deform(identity, NO_DRIFT, STILL)
+    smile = {"mouthSmileLeft": 0.7, "mouthSmileRight": 0.4}
+    both = model.deform(identity, NO_DRIFT, with_actions(jawOpen=0.5, **smile)) - still
+    jaw, lips = (model.deform(identity, NO_DRIFT, with_actions(**a)) - still for a in ({"jawOpen": 1}, smile))
+    assert np.abs(both - 0.5 * jaw - lips).max() < 1e-12
+    assert np.abs(jaw).max() > 0.01  # meters
+    chin = model.landmarks[8]
+    assert jaw[chin, 2] < -0.008  # the chin goes down
+
+
+def test_local_shapes_differ_in_sign_and_scale(model):
+    plain = person(
+        shape=(0.0,) * 97, asymmetry=(0.0,) * 31, age=0.3, weight=0.5
+    )  # age and weight add nothing
+    still = model.deform(plain, NO_DRIFT, STILL)
+    position = NAMES.index("chin-width-incr")
+
+    def change(amount):
+        shape = tuple(amount * (i == position) for i in range(97))
+        return model.deform(replace(plain, shape=shape), NO_DRIFT, STILL) - still
+
+    assert np.abs(change(1.0)).max() > 0.002
+    assert np.abs(change(0.5) - 0.5 * change(1.0)).max() < 1e-12
+    assert np.abs(change(3.0) - change(1.0)).max() == 0  # shapes end at 1
+    wider, narrower = (change(sign)[:, 0] * np.sign(still[:, 0]) for sign in (1.0, -1.0))
+    assert wider.sum() > 0 > narrower.sum()
+
+
+def test_the_state_adds_to_the_identity(model):
+    identity = person(age=0.4, weight=0.5)
+    older = model.deform(identity, replace(NO_DRIFT, age=0.15, weight=-0.2), STILL)
+    assert (older == model.deform(replace(identity, age=0.55, weight=0.3), NO_DRIFT, STILL)).all()
+    most = model.deform(identity, replace(NO_DRIFT, age=5.0, weight=5.0), STILL)
+    assert (most == model.deform(replace(identity, age=1.0, weight=1.0), NO_DRIFT, STILL)).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_tied_shapes_make_symmetric_faces(model, mirror, seed):
+    vertices = model.deform(person(seed, asymmetry=(0.0,) * 31), NO_DRIFT, STILL)
+    assert (
+        np.abs(vertices[mirror] * [-1, 1, 1] - vertices).max() < 2e-4
+    )  # meters; the shapes are not exact mirrors
+
+
+def test_asymmetry_and_expressions_have_mirror_images(model, mirror):
+    identity = person(asymmetry=tuple(np.random.default_rng(0).normal(0, 0.3, 31)))
+    wink, other = (
+        with_actions(eyeBlinkLeft=1.0, mouthLeft=0.5),
+        with_actions(eyeBlinkRight=1.0, mouthRight=0.5),
+    )
+    mirrored = replace(identity, asymmetry=tuple(-a for a in identity.asymmetry))
+    one, two = model.deform(identity, NO_DRIFT, wink), model.deform(mirrored, NO_DRIFT, other)
+    assert np.abs(one[mirror] * [-1, 1, 1] - one).max() > 3e-3
+    assert np.abs(one[mirror] * [-1, 1, 1] - two).max() < 3e-4
+
+
+def test_landmarks_lie_in_ibug_order(model):
+    x, y, z = model.template[model.landmarks].T
+    assert y.max() < 0.05 and y[17:].max() < 0.02  # meters: none at the back of the head
+    assert (np.diff(x[:17]) > 0).all()  # the jaw from the image's left to its right
+    assert z[8] == z[:17].min() and abs(x[8]) < 1e-3
+    assert (np.diff(x[17:22]) > 0).all() and (np.diff(x[22:27]) > 0).all()
+    assert z[17:27].min() > z[36:48].max()  # brows above eyes
+    assert x[36] < x[39] < x[42] < x[45]
+    assert x[48] < x[51] < x[54] and z[57] < z[51]
+    assert z[48:68].max() < z[30] < z[27]
+    pairs = [(0, 16), (4, 12), (17, 26), (21, 22), (36, 45), (39, 42), (31, 35), (48, 54), (60, 64), (50, 52)]
+    for left, right in pairs:
+        assert x[left] == pytest.approx(-x[right], abs=1e-6) and z[left] == pytest.approx(z[right], abs=1e-6)
+
+
+def test_the_head_turns_as_one_piece_and_the_shoulders_follow_in_part(model):
+    top = model.template[model.template[:, 2] > -0.1]
+    pose = replace(STILL, yaw=30.0, pitch=-12.0, roll=7.0)
+    turned = head.turn(top, pose)
+    chosen = np.random.default_rng(0).integers(0, len(top), (200, 2))
+    before, after = (np.linalg.norm(p[chosen[:, 0]] - p[chosen[:, 1]], axis=1) for p in (top, turned))
+    assert np.abs(before - after).max() < 1e-12
+    assert np.abs(head.turn(top, STILL) - top).max() < 1e-12
+    nose = model.template[model.landmarks[30]][None]
+    assert head.turn(nose, replace(STILL, yaw=20.0))[0, 0] > nose[0, 0] + 0.02  # toward the image's right
+    assert head.turn(nose, replace(STILL, pitch=15.0))[0, 2] > nose[0, 2] + 0.02  # up
+    crown = np.array([[0.0, 0.05, 0.1]])
+    assert head.turn(crown, replace(STILL, roll=10.0))[0, 0] > 0.02
+    shoulder = np.array([[0.2, 0.1, -0.26]])
+    angle = np.arctan2(*(head.turn(shoulder, replace(STILL, yaw=30.0)) - head.PIVOT)[0, [1, 0]]) - np.arctan2(
+        *(shoulder - head.PIVOT)[0, [1, 0]]
+    )
+    assert np.rad2deg(angle) == pytest.approx(head.SHOULDERS_FOLLOW * 30, abs=0.5)
+
+
+def test_normals_are_unit_and_point_outward(model):
+    skin = model.triangles[model.part == 0]
+    normals = head.vertex_normals(model.template, skin)[np.unique(skin)]
+    assert np.linalg.norm(normals, axis=1) == pytest.approx(np.ones(len(normals)))
+    crown = model.template[np.unique(skin)][:, 2] > 0.05
+    outward = model.template[np.unique(skin)][crown] - head.SCALP_CENTER
+    assert ((normals[crown] * outward).sum(1) > 0).mean() > 0.97
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_meshes_are_finite_and_whole(model, seed):
+    identity = person(seed, has_hair=True)
+    vertices = model.deform(identity, NO_DRIFT, STILL)
+    meshes = [head.head_mesh(model, vertices, ["skin"]), head.clothes_mesh(model, vertices, (0.1, 0.2, 0.3))]
+    for mesh in (*meshes, head.hair_mesh(model, vertices, identity, NO_DRIFT)):
+        assert np.isfinite(mesh.vertices).all() and np.isfinite(mesh.normals).all()
+        assert mesh.triangles.min() >= 0 and mesh.triangles.max() < len(mesh.vertices) == len(mesh.normals)
+        extra = mesh.uv if mesh.uv is not None else mesh.colors
+        assert len(extra) == len(mesh.vertices) and extra.min() >= 0 and extra.max() <= 1
+
+
+def test_hair_follows_its_parameters(model):
+    long = person(2, has_hair=True, hair_length=150.0, fringe=0.0, hairline=0.0, recession=0.0)
+    vertices = model.deform(long, NO_DRIFT, STILL)
+
+    def lowest(identity, state=NO_DRIFT):
+        return head.hair_mesh(model, vertices, identity, state).vertices[:, 2].min()
+
+    assert head.hair_mesh(model, vertices, replace(long, has_hair=False), NO_DRIFT) is None
+    short = lowest(replace(long, hair_length=10.0))
+    assert short - lowest(long) > 0.08  # meters
+    assert lowest(long) - lowest(long, replace(NO_DRIFT, hair_length=20.0)) == pytest.approx(0.02, abs=1e-3)
+    volume = head.hair_mesh(model, vertices, replace(long, hair_top=24.0), NO_DRIFT).vertices[:, 2].max()
+    assert (
+        volume - head.hair_mesh(model, vertices, replace(long, hair_top=4.0), NO_DRIFT).vertices[:, 2].max()
+        > 0.01
+    )
+    front = np.array([0.0, np.pi])
+    receding = head.hairline_height(front, replace(long, hairline=8.0)) - head.hairline_height(front, long)
+    assert receding == pytest.approx([0.008, 0.0], abs=1e-9)
+
+
+@pytest.mark.parametrize("damage", ["cut", "not an archive", "flipped"])
+def test_a_damaged_file_is_named(tmp_path, damage):
+    whole = (data_folder() / "head_model.npz").read_bytes()
+    flipped = bytes(byte ^ 255 for byte in whole[50_000:51_000])
+    damaged = {
+        "cut": whole[:100_000],
+        "not an archive": b"hello",
+        "flipped": whole[:50_000] + flipped + whole[51_000:],
+    }
+    path = tmp_path / "head_model.npz"
+    path.write_bytes(damaged[damage])
+    with pytest.raises(ValueError, match="head_model.npz is damaged"):
+        head.HeadModel(path)
+
+
+def test_a_missing_or_changed_shipped_file_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("SMOOTHSWAP_DATA", str(tmp_path))
+    path = tmp_path / "head_model.npz"
+    (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  head_model.npz\n", encoding="utf-8")
+    with pytest.raises(FileNotFoundError, match=f"head_model.npz is missing.*{'0' * 64}"):
+        head.load_head(str(path))
+    path.write_bytes(b"hello")
+    with pytest.raises(ValueError, match=f"2cf24dba5fb0.*expected {'0' * 64}"):
+        head.load_head(str(path))

@@ -1,0 +1,144 @@
+"""The training command: settings, shipping with a card, errors without a traceback, help."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+from tiny_runs import ROOT, TINY, FakeFaces
+
+from smoothswap_lib import checkpoints, profiles, runs, training, training_cli
+
+pytestmark = pytest.mark.usefixtures("small_networks")
+
+
+def test_settings_go_to_the_section_or_the_profile():
+    profile = training_cli.apply_settings(
+        profiles.get("quick"),
+        "swapper",
+        ["steps=7", "channel_multipliers=1,2,2", "save_every=3", "r1_gamma=0.5"],
+    )
+    assert (profile.swapper.steps, profile.swapper.channel_multipliers) == (7, (1, 2, 2))
+    assert (profile.save_every, profile.swapper.r1_gamma) == (3, 0.5)
+    assert profile.embedder == profiles.get("quick").embedder
+    with pytest.raises(ValueError, match="no number is called 'stepz'. The swapper has .*steps.*save_every"):
+        training_cli.apply_settings(profile, "swapper", ["stepz=7"])
+    with pytest.raises(ValueError, match="NAME=VALUE"):
+        training_cli.apply_settings(profile, "swapper", ["steps"])
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """The command line on the fake faces, with the tiny profile; returns exit code and what it printed."""
+    monkeypatch.setattr(training, "open_data", lambda data, section, size: FakeFaces())
+    monkeypatch.setattr(profiles, "get", lambda name: TINY)
+
+    def run(*arguments: object) -> tuple[int, str]:
+        code = 0
+        try:
+            training_cli.main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = stop.code
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    return run
+
+
+def test_the_command_trains_and_ships_with_a_card(tmp_path, monkeypatch, command):
+    monkeypatch.setenv("SMOOTHSWAP_DATA", str(tmp_path / "data"))
+    first, second = tmp_path / "embedder", tmp_path / "swapper"
+    code, text = command("embedder", "--profile", "tiny", "--out", first)
+    assert (code, "loss" in text) == (0, True)
+    swapper = (
+        "swapper",
+        "--profile",
+        "tiny",
+        "--out",
+        second,
+        "--embedder",
+        first,
+        "--set",
+        "steps=3",
+        "log_every=1",
+    )
+    code, text = command(*swapper, "--ship", "swapper")
+    assert code == 2
+    assert "ship the embedder's run first" in text
+
+    code, text = command("embedder", "--profile", "tiny", "--out", first, "--resume", "--ship", "supcon")
+    assert code == 0
+    code, text = command(*swapper, "--resume", "--ship", "swapper")
+    assert code == 0
+    shipped = tmp_path / "data" / "checkpoints"
+    assert sorted(path.name for path in shipped.iterdir()) == [
+        "supcon.md",
+        "supcon.safetensors",
+        "swapper.md",
+        "swapper.safetensors",
+    ]
+    assert checkpoints.read_metadata(shipped / "swapper.safetensors")["embedder"] == "supcon"
+    images = FakeFaces().images[:2]
+    assert checkpoints.swap(images, images.flip(0)).shape == images.shape
+    card = (shipped / "swapper.md").read_text()
+    assert training_cli.sha256(shipped / "swapper.safetensors") in card
+    assert "| generator_width | 8 |" in card
+    assert "| steps | 3 |" in card
+    assert "| data | FakeFaces, 48 images |" in card
+    assert "| cos_source |" in card
+    assert training_cli.ship(first, "supcon", {"AUC": 0.5}).is_file()
+    assert "| AUC | 0.5 |" in (shipped / "supcon.md").read_text()
+
+
+def test_the_command_says_what_is_wrong_without_a_traceback(tmp_path, monkeypatch, command):
+    out = ("--profile", "tiny", "--out", tmp_path / "run")
+    for arguments, why in (
+        (("embedder", *out, "--set", "steps=many"), "cannot read 'many'"),
+        (("embedder", *out, "--seed", "-1"), "seed must be"),
+        (("swapper", *out, "--embedder", "nobody"), "No weights are called 'nobody'"),
+        (("embedder", *out, "--ship", "../escape"), "letters, digits and underscores"),
+    ):
+        code, text = command(*arguments)
+        assert code == 2
+        assert why in text
+        assert "Traceback" not in text
+    monkeypatch.setattr(runs.Run, "_as_numbers", lambda self, values: {"loss": float("inf")})
+    code, text = command("embedder", *out)
+    assert code == 1
+    assert "embedder stopped: step 1: loss is inf. No state was saved yet" in text
+
+
+def test_the_real_command_on_a_folder_of_people(tmp_path):
+    faces = FakeFaces()
+    pixels = ((faces.images + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    for index, identity in enumerate(faces.identities):
+        (tmp_path / "people" / f"{identity}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels[index]).save(tmp_path / "people" / f"{identity}" / f"{index}.png")
+    line = [sys.executable, "-m", "smoothswap_lib.training", "embedder", "--profile", "quick"]
+    line += ["--data", tmp_path / "people", "--out", tmp_path / "run"]
+    line += ["--set", "size=32", "steps=2", "--set", "identities_per_batch=4"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "weights.safetensors: 2 steps" in done.stdout
+    assert "embedder 2/2" in done.stderr  # lines instead of a bar where there is no terminal
+    assert "%|" not in done.stderr
+    numbers = json.loads((tmp_path / "run" / "profile.json").read_text())
+    assert (numbers["images"], numbers["identities"], numbers["profile"]["size"]) == (48, 8, 32)
+    assert set(training.open_data(tmp_path / "people", "embedder", 16).identities) == set(range(8))
+    assert training.open_data(tmp_path / "people", "swapper", 16).size == 16
+
+
+def test_help_shows_every_option_and_example():
+    text = training_cli._parser().format_help()
+    for part in (
+        "--resume",
+        "--seed",
+        "--set",
+        "--ship",
+        "--data",
+        "--embedder",
+        "examples:",
+        *profiles.names(),
+    ):
+        assert part in text
