@@ -20,9 +20,7 @@ def main() -> None:
     source, target = rng.permutation(len(matrix))[: 2 * NUM_PAIRS].reshape(2, -1)
     column_source, column_target = rng.integers(matrix.shape[1], size=(2, NUM_PAIRS))
     x_source, x_target = matrix[source, column_source], matrix[target, column_target]  # (B, 3, H, W)
-    figure = figures.swap_figure(
-        x_source, x_target, swap(x_source, x_target), matrix[source, column_target]
-    )
+    figure = figures.swap_figure(x_source, x_target, swap(x_source, x_target), matrix[source, column_target])
     IMAGES.mkdir(exist_ok=True)
     marks = {"Description": "Synthetic: swaps by a neural network, of rendered faces of nobody"}
     figure.savefig(IMAGES / "swaps.png", dpi=110, metadata=marks)

@@ -21,7 +21,7 @@ from smoothswap_lib.render import (
 )
 
 SIZE, FEW = 64, 4  # pixels, light paths
-FILTER_REACH = 2  # pixels: how far the reconstruction filter and the mask's coarse samples spread an edge
+FILTER_REACH = 3  # pixels that the picture's filter and the mask's coarse samples can spread an edge
 # Landmark i and its mirror image; 33, under the nose, is a vertex beside the middle and has none.
 MIRRORED = [
     *range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46,
