@@ -43,10 +43,12 @@ def test_r1_gamma_follows_stylegan2(name):
     assert profile.swapper.r1_gamma == pytest.approx(expected, rel=0.03)
 
 
-def test_quick_has_the_laptop_networks_and_tens_of_steps():
+def test_quick_has_the_laptop_networks_at_half_their_width_and_tens_of_steps():
     quick, laptop = profiles.get("quick"), profiles.get("laptop")
     short = {"steps": quick.swapper.steps, "ema_decay": quick.swapper.ema_decay}
-    assert dataclasses.replace(laptop.swapper, **short) == quick.swapper
+    widths = ("generator_width", "discriminator_base", "discriminator_max")
+    halves = {name: getattr(laptop.swapper, name) // 2 for name in widths}
+    assert dataclasses.replace(laptop.swapper, **short, **halves) == quick.swapper
     assert dataclasses.replace(laptop.embedder, steps=quick.embedder.steps) == quick.embedder
     assert 10 <= quick.embedder.steps < 100
     assert 10 <= quick.swapper.steps < 100
