@@ -266,7 +266,7 @@ def _laptop() -> Profile:
 
 
 def _quick() -> Profile:
-    """The laptop's networks at half their width, for tens of steps: the average must forget its start in them."""
+    """The laptop's networks at half their width, for tens of steps; the average must forget its start."""
     laptop = _laptop()
     quick = dataclasses.replace(laptop, name="quick", log_every=1, save_every=12, preview_every=12)
     narrow = {"generator_width": 8, "discriminator_base": 512, "discriminator_max": 64}
