@@ -47,7 +47,8 @@ class TrueSwap(Dataset):
     identities : (N,) int64, whose face it is.
     attribute_sets : (N,) int64, the column of the swap matrix, -1 outside it.
     size : pixels a side.
-    images : (N, 3, size, size) uint8 tensor.
+
+    An image is decoded when it is first asked for, and kept.
 
     Raises
     ------
@@ -72,9 +73,11 @@ class TrueSwap(Dataset):
         self.table = self._read("images.parquet", ("identity", "attribute_set", "image", "mask", "landmarks"))
         self.identities = self.table["identity"].to_numpy().astype(np.int64)
         self.attribute_sets = self.table["attribute_set"].to_numpy().astype(np.int64)
-        self.images = self._decode("image", "RGB").permute(0, 3, 1, 2).contiguous()
-        self.size = self.images.shape[-1]
-        self._masks = None
+        self.size = len(self._decode("image", "RGB", 0))
+        square = (self.size, self.size)
+        self._pixels = _Decoded(len(self), (*square, 3), lambda row: self._decode("image", "RGB", row))
+        # a PNG of 2 bits opens spread over 0..255
+        self._masks = _Decoded(len(self), square, lambda row: self._decode("mask", "L", row) // 85)
 
     def __len__(self) -> int:
         return len(self.identities)
@@ -82,20 +85,27 @@ class TrueSwap(Dataset):
     def __getitem__(self, index: int) -> dict:
         index = range(len(self))[index]  # negative indices, and an IndexError past the end
         return {
-            "image": to_float(self.images[index]),
+            "image": self.image_batch([index])[0],
             "identity": int(self.identities[index]),
             "index": index,
             "attribute_set": int(self.attribute_sets[index]),
-            "mask": self.masks[index].numpy(),
+            "mask": self._masks[[index]][0],
             "landmarks": self.landmarks(index),
         }
 
     @property
+    def images(self) -> torch.Tensor:
+        """(N, 3, size, size) uint8: all images."""
+        return self.pixels(np.arange(len(self)))
+
+    def pixels(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
+        """(B, 3, size, size) uint8 of the images at `indices`."""
+        return torch.from_numpy(self._pixels[indices]).permute(0, 3, 1, 2).contiguous()
+
+    @property
     def masks(self) -> torch.Tensor:
         """(N, H, W) uint8: 0 background, 1 face (skin, eyes, mouth), 2 hair, 3 clothes."""
-        if self._masks is None:
-            self._masks = self._decode("mask", "L") // 85  # a PNG of 2 bits opens spread over 0..255
-        return self._masks
+        return torch.from_numpy(self._masks[np.arange(len(self))])
 
     def landmarks(self, index: int) -> np.ndarray:
         """(68, 2) float32 pixels (x, y) of image `index`, in iBUG 300-W's order."""
@@ -103,7 +113,7 @@ class TrueSwap(Dataset):
 
     def image_batch(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
         """(B, 3, H, W) float32 in [-1, 1] of the images at `indices`."""
-        return to_float(self.images[torch.as_tensor(np.asarray(indices))])
+        return to_float(self.pixels(indices))
 
     def parameters(self, index: int) -> tuple[world.Identity, world.State, world.Attributes]:
         """What image `index` was rendered from: `render` gives it again but for noise and compression."""
@@ -159,18 +169,33 @@ class TrueSwap(Dataset):
             )
         return table
 
-    def _decode(self, column, mode) -> torch.Tensor:
+    def _decode(self, column, mode, row) -> np.ndarray:
         if not features.check("avif"):
             raise RuntimeError("this Pillow cannot read TrueSwap's AVIF images; install Pillow 11.3 or newer")
-        arrays = []
+        try:
+            return np.asarray(Image.open(io.BytesIO(self.table[column][row].as_py())).convert(mode))
+        except BROKEN_IMAGE as error:
+            what = f"{self.folder / 'images.parquet'}: cannot decode the {column} of row {row}"
+            raise ValueError(f"{what} ({error}); build it again") from None
+
+
+class _Decoded:
+    """Rows of a column as arrays; each is decoded when it is first asked for, and kept."""
+
+    def __init__(self, count, shape, decode):
+        self.decode = decode
+        self.rows = np.zeros((count, *shape), np.uint8)  # pages that nobody asks for cost no memory
+        self.known = np.zeros(count, bool)
+
+    def __getitem__(self, indices) -> np.ndarray:
+        """(B, ...) copies of the rows at `indices`; IndexError past the end."""
+        indices = np.arange(len(self.known))[np.asarray(indices, dtype=int)]
+        new = np.unique(indices[~self.known[indices]])
         with _one_decoding_thread():
-            for row, data in enumerate(self.table[column]):
-                try:
-                    arrays.append(np.asarray(Image.open(io.BytesIO(data.as_py())).convert(mode)))
-                except BROKEN_IMAGE as error:
-                    what = f"{self.folder / 'images.parquet'}: cannot decode the {column} of row {row}"
-                    raise ValueError(f"{what} ({error}); build it again") from None
-        return torch.from_numpy(np.stack(arrays))
+            for row in new:
+                self.rows[row] = self.decode(int(row))
+        self.known[new] = True
+        return self.rows[indices]
 
 
 @contextmanager

@@ -199,8 +199,23 @@ def test_a_broken_image_is_named_with_its_row(tiny, tmp_path, damage):
         position = table.column_names.index("image")
         return table.set_column(position, "image", pa.array(images, pa.binary()))
 
+    broken = TrueSwap(rewrite(tiny, tmp_path, change))
     with pytest.raises(ValueError, match="images.parquet: cannot decode the image of row 7"):
-        TrueSwap(rewrite(tiny, tmp_path, change))
+        broken.image_batch([3, 7])
+    assert torch.equal(broken.image_batch([3]), TrueSwap(tiny).image_batch([3]))  # its neighbors are whole
+
+
+def test_images_are_decoded_once_and_only_when_asked_for(tiny, monkeypatch):
+    data = TrueSwap(tiny)
+    seen = []
+    decode = data._pixels.decode
+    monkeypatch.setattr(data._pixels, "decode", lambda row: seen.append(row) or decode(row))
+    first = data.image_batch([5, 2, 5])
+    assert sorted(seen) == [2, 5]
+    assert torch.equal(first[0], first[2]) and torch.equal(first[1], data[2]["image"])
+    assert sorted(seen) == [2, 5]
+    assert torch.equal(data.images[[5, 2, 5]], data.pixels([5, 2, 5]))
+    assert sorted(seen) == list(range(len(data)))
 
 
 def test_a_shipped_split_is_checked_against_its_hash(tiny, tmp_path, monkeypatch):
