@@ -271,7 +271,7 @@ def _quick() -> Profile:
     quick = dataclasses.replace(laptop, name="quick", log_every=1, save_every=12, preview_every=12)
     narrow = {"generator_width": 8, "discriminator_base": 512, "discriminator_max": 64}
     few = {"steps": 24, "ema_decay": 0.9}
-    return quick.override("embedder", {"steps": 30}).override("swapper", narrow | few)
+    return quick.override("embedder", {"steps": 20}).override("swapper", narrow | few)
 
 
 def _colab() -> Profile:
