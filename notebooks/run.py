@@ -28,7 +28,7 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).resolve().parents[1]
 CELL_SECONDS = 900  # a cell that runs longer than this hangs
 MAX_ERROR_LINES = 12
-QUIET_KERNEL = ["--IPKernelApp.log_level=ERROR"]  # its notes on transport are no news to a reader
+QUIET_KERNEL = ["--IPKernelApp.log_level=CRITICAL"]  # how it is shut down is no news to a reader
 
 
 @dataclass(frozen=True)
