@@ -53,7 +53,7 @@ def isolate(root: Path = ROOT) -> dict[str, str]:
         | local
         | {
             "HF_HUB_OFFLINE": "1",
-            "OMP_WAIT_POLICY": "PASSIVE",  # waiting threads sleep: spinning ones steal a busy machine's cores
+            "GOMP_SPINCOUNT": "5000",  # waiting threads sleep soon: they would steal a busy machine's cores
             "IPYTHONDIR": str(root / "build" / "ipython"),
             "JUPYTER_PREFER_ENV_PATH": "1",
             "MPLBACKEND": "module://matplotlib_inline.backend_inline",

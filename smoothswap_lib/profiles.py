@@ -268,9 +268,9 @@ def _laptop() -> Profile:
 def _quick() -> Profile:
     """The laptop's networks at half their width, for tens of steps; the average must forget its start."""
     laptop = _laptop()
-    quick = dataclasses.replace(laptop, name="quick", log_every=1, save_every=12, preview_every=12)
+    quick = dataclasses.replace(laptop, name="quick", log_every=1, save_every=10, preview_every=10)
     narrow = {"generator_width": 8, "discriminator_base": 512, "discriminator_max": 64}
-    few = {"steps": 24, "ema_decay": 0.9}
+    few = {"steps": 20, "ema_decay": 0.9}
     return quick.override("embedder", {"steps": 20}).override("swapper", narrow | few)
 
 
