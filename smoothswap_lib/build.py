@@ -1,8 +1,8 @@
 """Rendering a whole TrueSwap data set: `python -m smoothswap_lib.render build --split train|test|fresh ...`.
 
-One part file an identity, so that a killed build goes on where it stopped; the parts become one Parquet table
-at the end. The same arguments give the same bytes, however many processes render. Depends on files, world,
-render.
+One part file an identity, so that a killed build goes on where it stopped; the parts of 100 identities become
+one Parquet table, so that a finished set can grow. The same arguments give the same bytes, however many
+processes render. Depends on files, world, masks, render.
 """
 
 import argparse
@@ -12,21 +12,23 @@ import multiprocessing
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 from tqdm import tqdm
 
-from smoothswap_lib import world
+from smoothswap_lib import masks, world
 from smoothswap_lib.files import atomic
 from smoothswap_lib.render import render_with_truth, use_one_thread
 
 SPLITS = {"train": 0, "test": 1, "fresh": 2}  # part of every seed, so that no split shares an identity
-ENCODING = {"format": "AVIF", "quality": 90, "subsampling": "4:4:4", "speed": 8, "max_threads": 1}
+ENCODING = {"format": "AVIF", "quality": 85, "subsampling": "4:4:4", "speed": 8, "max_threads": 1}
+IDENTITIES_A_FILE = 100  # some megabytes a file; when a set grows, only the last one is written again
 FOLDS, PAIRS_A_FOLD = 10, 600  # LFW's form: half of a fold's pairs show the same person
 FREE = -1  # the attribute set of an image that is not part of the matrix
 
@@ -39,7 +41,7 @@ def build(
     images: int = 24,
     attributes: int = 0,
     size: int = 64,
-    samples: int = 32,
+    samples: int = 24,
     resume: bool = False,
     processes: int | None = None,
 ) -> Path:
@@ -49,12 +51,12 @@ def build(
     ----------
     split : "train" (free images only), "test" or "fresh" (a swap matrix, free images, verification pairs).
     seed : of every parameter and of the light paths; the three splits differ under one seed.
-    identities : how many.
+    identities : how many; a finished build grows when it is resumed with more of them.
     images : free images an identity, each with its own state and attributes.
     attributes : columns of the swap matrix; every identity is rendered under each of them in one state.
     size : pixels a side.
     samples : light paths a pixel.
-    resume : go on with a build that stopped.
+    resume : go on with a build that stopped, or that shall grow.
     processes : that render side by side, one a core where not given; they do not change the result.
 
     Raises
@@ -64,32 +66,31 @@ def build(
     """
     settings = {
         "split": split, "seed": seed, "identities": identities, "images": images, "attributes": attributes,
-        "size": size, "samples": samples, "encoding": ENCODING,
+        "size": size, "samples": samples, "identities_a_file": IDENTITIES_A_FILE, "encoding": ENCODING,
     }  # fmt: skip
     _check(settings)
     out = Path(out)
-    parts = out / "parts"
     _prepare(out, settings, resume)
-    if (out / "images.parquet").exists():
-        shutil.rmtree(parts, ignore_errors=True)  # left by a kill just before the end
-        return out
-    missing = [i for i in range(identities) if not (parts / f"{i:06d}.parquet").exists()]
+    waiting = {  # {file: the identities that it lacks}
+        path: [number for number in members if not _part(out, number).exists()]
+        for path, members in _files(out, settings)
+        if _identities_in(path, settings) < len(members)
+    }
+    jobs = [(settings, number, _part(out, number)) for lacking in waiting.values() for number in lacking]
+    for path, lacking in waiting.items():
+        if not lacking:
+            _join(out, path, settings)
     each = images + attributes
-    with tqdm(total=identities * each, initial=(identities - len(missing)) * each, unit="image") as bar:
-        jobs = [(settings, i, parts / f"{i:06d}.parquet") for i in missing]
-        with multiprocessing.get_context("spawn").Pool(processes or os.cpu_count()) as pool:
-            for _ in pool.imap_unordered(_render_part, jobs):
-                bar.update(each)
-    table = pa.concat_tables(pq.read_table(parts / f"{i:06d}.parquet") for i in range(identities))
-    if split != "train":
-        pairs = verification_pairs(
-            table["identity"].to_numpy(), np.random.default_rng([seed, SPLITS[split], 2])
-        )
-        with atomic(out / "pairs.parquet") as temporary:
-            pq.write_table(pa.table(pairs), temporary, compression="zstd")
-    with atomic(out / "images.parquet") as temporary:
-        pq.write_table(table, temporary, compression="zstd", compression_level=19, row_group_size=2048)
-    shutil.rmtree(parts)
+    with tqdm(total=identities * each, initial=(identities - len(jobs)) * each, unit="image") as bar:
+        for number in _render_parts(jobs, processes or os.cpu_count()):
+            path = _file(out, number)
+            waiting[path].remove(number)
+            if not waiting[path]:
+                _join(out, path, settings)
+            bar.update(each)
+    if split != "train" and not (out / "pairs.parquet").exists():
+        _write_pairs(out, settings)
+    shutil.rmtree(_part(out, 0).parent, ignore_errors=True)
     return out
 
 
@@ -120,30 +121,111 @@ def _prepare(out, settings, resume):
     """Make the folder, or check that what is in it belongs to this build."""
     note = out / "build.json"
     if note.exists():
-        found = json.loads(note.read_text(encoding="utf-8"))
-        different = [name for name in settings if found.get(name) != settings[name]]
-        if different:
-            name = different[0]
-            raise FileExistsError(
-                f"{out} holds a build with {name} = {found.get(name)!r}, not {settings[name]!r}; "
-                "choose another --out, or the same numbers"
-            )
-        if not resume:
-            raise FileExistsError(
-                f"{out} holds this build already; add --resume to go on, or choose another --out"
-            )
-        for unfinished in out.glob(".*.tmp"):  # left by a kill in the middle of a write
+        _check_same_build(out, json.loads(note.read_text(encoding="utf-8")), settings, resume)
+        for unfinished in out.glob("**/.*.tmp"):  # left by a kill in the middle of a write
             unfinished.unlink()
     elif out.exists() and any(not path.name.startswith(".") for path in out.iterdir()):
         raise FileExistsError(f"{out} is not empty and holds no TrueSwap build; choose another --out")
-    if not (out / "images.parquet").exists():
-        (out / "parts").mkdir(parents=True, exist_ok=True)
     with atomic(note) as temporary:
         temporary.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    for path, members in _files(out, settings):
+        if 0 < _identities_in(path, settings) < len(members):
+            _split_again(out, path)
+
+
+def _check_same_build(out, found, settings, resume):
+    different = [name for name in settings if name != "identities" and found.get(name) != settings[name]]
+    if different:
+        name = different[0]
+        raise FileExistsError(
+            f"{out} holds a build with {name} = {found.get(name)!r}, not {settings[name]!r}; "
+            "choose another --out, or the same numbers"
+        )
+    if found["identities"] > settings["identities"]:
+        raise FileExistsError(
+            f"{out} holds a build of {found['identities']} identities, more than {settings['identities']}; "
+            "choose another --out, or at least as many"
+        )
+    if not resume:
+        raise FileExistsError(
+            f"{out} holds this build already; add --resume to go on, or choose another --out"
+        )
+    if found["identities"] < settings["identities"]:
+        (out / "pairs.parquet").unlink(missing_ok=True)  # the pairs are drawn among all identities
+
+
+def _part(out, number) -> Path:
+    return out / "parts" / f"{number:06d}.parquet"
+
+
+def _file(out, number) -> Path:
+    """Where the images of identity `number` go in the end."""
+    return out / f"images-{number // IDENTITIES_A_FILE:03d}.parquet"
+
+
+def _files(out, settings) -> list[tuple[Path, range]]:
+    """(file, its identities) of a whole build."""
+    numbers = range(settings["identities"])
+    firsts = numbers[::IDENTITIES_A_FILE]
+    return [(_file(out, first), numbers[first : first + IDENTITIES_A_FILE]) for first in firsts]
+
+
+def _identities_in(path, settings) -> int:
+    if not path.exists():
+        return 0
+    try:
+        return pq.read_metadata(path).num_rows // (settings["images"] + settings["attributes"])
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(
+            f"{path} is not a readable Parquet file ({error}); delete it and go on with --resume"
+        ) from None
+
+
+def _split_again(out, path):
+    """Give every identity of a file that shall grow its part file; `_join` replaces the file later."""
+    table = pq.read_table(path)
+    for number in table["identity"].unique().to_pylist():
+        with atomic(_part(out, number)) as temporary:
+            pq.write_table(table.filter(pc.field("identity") == number), temporary)
+
+
+def _join(out, path, settings):
+    """Write one file from its parts, then remove them."""
+    parts = [_part(out, number) for number in dict(_files(out, settings))[path]]
+    table = pa.concat_tables(pq.read_table(part) for part in parts).combine_chunks()
+    # Drawn anew for every image, so that a dictionary of their values would only add to them.
+    anew = [
+        field.name
+        for field in table.schema
+        if field.type == pa.float32() and field.name.startswith(("state.", "attributes."))
+    ]
+    repeated = [name for name in table.column_names if name not in {*anew, "image", "mask", "landmarks"}]
+    with atomic(path) as temporary:
+        pq.write_table(
+            table, temporary, compression="zstd", compression_level=19,
+            use_dictionary=repeated, use_byte_stream_split=anew,
+        )  # fmt: skip
+    for part in parts:
+        part.unlink()
+
+
+def _write_pairs(out, settings):
+    identities = [pq.read_table(path, columns=["identity"])["identity"] for path, _ in _files(out, settings)]
+    rng = np.random.default_rng([settings["seed"], SPLITS[settings["split"]], 2])
+    pairs = verification_pairs(np.concatenate(identities), rng)
+    with atomic(out / "pairs.parquet") as temporary:
+        pq.write_table(pa.table(pairs), temporary, compression="zstd")
+
+
+def _render_parts(jobs, processes) -> Iterator[int]:
+    """Render identities side by side; yields the number of each when its part file is there."""
+    if jobs:
+        with multiprocessing.get_context("spawn").Pool(min(processes, len(jobs))) as pool:
+            yield from pool.imap_unordered(_render_part, jobs)
 
 
 def _render_part(job):
-    """Render every image of one identity and write its part file."""
+    """Render every image of one identity and write its part file; returns the identity's number."""
     settings, number, path = job
     use_one_thread()  # the processes are the parallelism, and one thread adds in one order
     rows = []
@@ -156,14 +238,15 @@ def _render_part(job):
             {
                 "identity": number,
                 "attribute_set": attribute_set,
-                "image": _encode(truth.image, **ENCODING),
-                "mask": _encode(truth.mask, format="PNG", optimize=True, bits=2),
+                "image": _encode(truth.image),
+                "mask": masks.pack(truth.mask),
                 "landmarks": truth.landmarks.ravel().astype(np.float16),
                 **columns,
             }
         )
     with atomic(path) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, schema=_schema(rows[0])), temporary)
+    return number
 
 
 def _plan(settings, number):
@@ -185,14 +268,14 @@ def _rounded(identity, state, attributes):
 
 
 def _schema(row):
-    kinds = {float: pa.float32(), bool: pa.bool_(), int: pa.int32(), bytes: pa.binary()}
+    kinds = {float: pa.float32(), int: pa.int32(), str: pa.string(), bytes: pa.binary()}
     fields = [(name, kinds.get(type(value), pa.list_(pa.float16(), 136))) for name, value in row.items()]
     return pa.schema(fields)
 
 
-def _encode(array, **options) -> bytes:
+def _encode(image) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, **options)
+    Image.fromarray(image).save(buffer, **ENCODING)
     return buffer.getvalue()
 
 
@@ -242,7 +325,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     command.add_argument("--out", required=True, help="folder to write")
     command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--identities", type=int, default=256)
+    command.add_argument(
+        "--identities", type=int, default=256, help="default %(default)s; more with --resume lets it grow"
+    )
     command.add_argument(
         "--images", type=int, default=24, help="free images an identity (default %(default)s)"
     )
@@ -250,9 +335,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--attributes", type=int, default=0, help="columns of the swap matrix (default %(default)s)"
     )
     command.add_argument("--size", type=int, default=64, help="pixels a side (default %(default)s)")
-    command.add_argument("--samples", type=int, default=32, help="light paths a pixel (default %(default)s)")
+    command.add_argument("--samples", type=int, default=24, help="light paths a pixel (default %(default)s)")
     command.add_argument("--processes", type=int, help="default: one a core")
-    command.add_argument("--resume", action="store_true", help="go on with a build that stopped")
+    command.add_argument("--resume", action="store_true", help="go on with a build that stopped or grows")
     options = vars(parser.parse_args(arguments))
     options.pop("command")
     try:
@@ -260,5 +345,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"{out}: {pq.read_metadata(out / 'images.parquet').num_rows} images")
+    print(f"{out}: {options['identities'] * (options['images'] + options['attributes'])} images")
     return 0

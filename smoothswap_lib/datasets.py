@@ -1,12 +1,15 @@
 """Faces for training and for judging: TrueSwap (the true swap is known) and folders of photographs.
 
 Every data set gives the same dictionary an image and the same `image_batch(indices)`, with images as float32
-tensors in [-1, 1], so that the loops do not know which one they see. Depends on files, world (the columns).
+tensors in [-1, 1], so that the loops do not know which one they see. Depends on files, masks, world.
 """
 
 import io
+import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +19,13 @@ import torch
 from PIL import Image, features
 from torch.utils.data import Dataset
 
-from smoothswap_lib import world
+from smoothswap_lib import masks, world
 from smoothswap_lib.files import data_folder, verify
 
 SPLITS = ("train", "test")
+COLUMNS = ("identity", "attribute_set", "image", "mask", "landmarks")  # all others are parameters
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".pgm", ".webp", ".avif", ".bmp"}
+REBUILD = "delete it and go on with --resume, or download it again"
 # What Pillow raises for bytes that are no image; its AVIF decoder raises RuntimeError.
 BROKEN_IMAGE = (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError)
 
@@ -48,6 +53,8 @@ class TrueSwap(Dataset):
     attribute_sets : (N,) int64, the column of the swap matrix, -1 outside it.
     size : pixels a side.
 
+    table : all columns, the parameters with them; they are read when they are first asked for.
+
     An image is decoded when it is first asked for, and kept.
 
     Raises
@@ -57,27 +64,39 @@ class TrueSwap(Dataset):
     """
 
     def __init__(self, split: str | Path):
-        shipped = str(split) in SPLITS
-        self.folder = data_folder() / "trueswap64" / str(split) if shipped else Path(split)
-        if not shipped and not self.folder.is_dir():
+        self.shipped = str(split) in SPLITS
+        self.folder = data_folder() / "trueswap64" / str(split) if self.shipped else Path(split)
+        if not self.shipped and not self.folder.is_dir():
             raise FileNotFoundError(
                 f"{split!s} is neither a shipped split ({', '.join(SPLITS)}) nor a folder; "
                 "build one with `python -m smoothswap_lib.render build`"
             )
-        if not shipped and not (self.folder / "images.parquet").exists():
-            begun = (self.folder / "build.json").exists()
-            mend = (
-                "its build has not finished: go on with --resume" if begun else "give the folder of a build"
+        if not features.check("avif"):
+            raise RuntimeError("this Pillow cannot read TrueSwap's AVIF images; install Pillow 11.3 or newer")
+        self._numbers = self._build_numbers()
+        people, a_file = self._numbers["identities"], self._numbers["identities_a_file"]
+        self._files = [self._verified(f"images-{n:03d}.parquet") for n in range(math.ceil(people / a_file))]
+        parts = [_read(path, COLUMNS) for path in self._files]
+        self._starts = np.cumsum([0, *map(len, parts)])  # the first row of each file
+        self._columns = pa.concat_tables(parts).combine_chunks()
+        self.identities = self._columns["identity"].to_numpy().astype(np.int64)
+        self.attribute_sets = self._columns["attribute_set"].to_numpy().astype(np.int64)
+        if (found := len(np.unique(self.identities))) < people:
+            raise FileNotFoundError(
+                f"{self.folder} holds {found} of {people} identities: its build has not finished, "
+                "go on with --resume"
             )
-            raise FileNotFoundError(f"{self.folder} holds no images.parquet; {mend}")
-        self.table = self._read("images.parquet", ("identity", "attribute_set", "image", "mask", "landmarks"))
-        self.identities = self.table["identity"].to_numpy().astype(np.int64)
-        self.attribute_sets = self.table["attribute_set"].to_numpy().astype(np.int64)
-        self.size = len(self._decode("image", "RGB", 0))
+        self.size = len(self._decode("image", _image, 0))
         square = (self.size, self.size)
-        self._pixels = _Decoded(len(self), (*square, 3), lambda row: self._decode("image", "RGB", row))
-        # a PNG of 2 bits opens spread over 0..255
-        self._masks = _Decoded(len(self), square, lambda row: self._decode("mask", "L", row) // 85)
+        self._pixels = _Decoded(len(self), (*square, 3), lambda row: self._decode("image", _image, row))
+        self._masks = _Decoded(len(self), square, lambda row: self._decode("mask", self._mask, row))
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """(N rows) every column of the files."""
+        names = [name for name in pq.read_schema(self._files[0]).names if name not in COLUMNS]
+        parameters = pa.concat_tables(_read(path, names) for path in self._files).combine_chunks()
+        return pa.table([*self._columns.columns, *parameters.columns], names=[*COLUMNS, *names])
 
     def __len__(self) -> int:
         return len(self.identities)
@@ -109,7 +128,7 @@ class TrueSwap(Dataset):
 
     def landmarks(self, index: int) -> np.ndarray:
         """(68, 2) float32 pixels (x, y) of image `index`, in iBUG 300-W's order."""
-        return np.asarray(self.table["landmarks"][index].as_py(), np.float32).reshape(68, 2)
+        return np.asarray(self._columns["landmarks"][index].as_py(), np.float32).reshape(68, 2)
 
     def image_batch(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
         """(B, 3, H, W) float32 in [-1, 1] of the images at `indices`."""
@@ -148,35 +167,55 @@ class TrueSwap(Dataset):
         return self._pairs_table("fold")["fold"].to_numpy()
 
     def _pairs_table(self, *columns) -> pa.Table:
-        if not (self.folder / "pairs.parquet").exists() and (self.attribute_sets < 0).all():
+        if self._numbers["split"] == "train":
             raise ValueError(
                 f"{self.folder} has no verification pairs; only the test and fresh splits have them"
             )
-        return self._read("pairs.parquet", columns)
+        return _read(self._verified("pairs.parquet"), columns)
 
-    def _read(self, name, columns) -> pa.Table:
-        path = verify(self.folder / name)
-        try:
-            table = pq.read_table(path)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise ValueError(
-                f"{path} is not a readable Parquet file ({error}); build or download it again"
-            ) from None
-        missing = [column for column in columns if column not in table.column_names]
-        if missing:
-            raise ValueError(
-                f"{path} has no column {missing[0]!r}; build it again with this version of the library"
+    def _build_numbers(self) -> dict:
+        """What `build.json` says of the build."""
+        path = self.folder / "build.json"
+        if not self.shipped and not path.exists():
+            raise FileNotFoundError(f"{self.folder} holds no build.json; give the folder of a build")
+        numbers = json.loads(verify(path).read_text(encoding="utf-8"))
+        if "identities_a_file" not in numbers:
+            raise ValueError(f"{path} is of another edition; build it again with this version of the library")
+        return numbers
+
+    def _verified(self, name) -> Path:
+        path = self.folder / name
+        if not self.shipped and not path.exists():
+            raise FileNotFoundError(
+                f"{path} is missing: its build has not finished, or the file was lost; go on with --resume"
             )
-        return table
+        return verify(path)
 
-    def _decode(self, column, mode, row) -> np.ndarray:
-        if not features.check("avif"):
-            raise RuntimeError("this Pillow cannot read TrueSwap's AVIF images; install Pillow 11.3 or newer")
+    def _mask(self, data) -> np.ndarray:
+        return masks.unpack(data, self.size)
+
+    def _decode(self, column, decode, row) -> np.ndarray:
         try:
-            return np.asarray(Image.open(io.BytesIO(self.table[column][row].as_py())).convert(mode))
+            return decode(self._columns[column][row].as_py())
         except BROKEN_IMAGE as error:
-            what = f"{self.folder / 'images.parquet'}: cannot decode the {column} of row {row}"
-            raise ValueError(f"{what} ({error}); build it again") from None
+            file = np.searchsorted(self._starts, row, side="right") - 1
+            what = f"{self._files[file]}: cannot decode the {column} of row {row - self._starts[file]}"
+            raise ValueError(f"{what} ({error}); {REBUILD}") from None
+
+
+def _image(data) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def _read(path, columns) -> pa.Table:
+    try:
+        with pq.ParquetFile(path) as file:
+            missing = [name for name in columns if name not in file.schema_arrow.names]
+            if not missing:
+                return file.read(columns=list(columns))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path} is not a readable Parquet file ({error}); {REBUILD}") from None
+    raise ValueError(f"{path} has no column {missing[0]!r}; build it again with this version of the library")
 
 
 class _Decoded:

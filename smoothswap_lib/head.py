@@ -1,8 +1,8 @@
-"""TrueSwap's head: parameters -> posed meshes with colors. The geometry half of rendering; plain numpy.
+"""TrueSwap's head: parameters -> vertices, and the meshes of its parts; plain numpy.
 
 The shapes are MakeHuman's (CC0), exported once into `data/head_model.npz` by
 `data/scripts/export_head_model.py`. Coordinates are meters from the middle between the eyes: x toward the
-subject's left (the image's right), y away from the camera, z up. Depends on files, world.
+subject's left (the image's right), y away from the camera, z up. Depends on files, traits.
 """
 
 import zipfile
@@ -15,14 +15,16 @@ from pathlib import Path
 import numpy as np
 
 from smoothswap_lib.files import verify
-from smoothswap_lib.world import ACTIONS, PAIRED_SHAPES, SINGLE_SHAPES, Attributes, Identity, State
+from smoothswap_lib.traits import ACTIONS, PAIRED_SHAPES, SINGLE_SHAPES, Attributes, Identity, State
 
 TEXTURE_SIZE = 512
 # About the neck's top: turning the head leaves most of the shoulders behind.
 PIVOT = np.array([0.0, 0.09, -0.09])
 SHOULDERS_FOLLOW = 0.35
+LOWEST, WIDEST = -0.28, 0.25  # meters: no camera sees what lies deeper, or farther to a side
 SCALP_CENTER = np.array([0.0, 0.075, 0.02])
-HANGING_ROWS = 12
+# Added to everyone's: the model's mean eye is small, in 64 pixels nobody could tell where it looks.
+LARGER_EYES = {"eye-scale-incr": 0.35, "eye-height2-incr": 0.2}
 
 
 @dataclass
@@ -80,6 +82,8 @@ class HeadModel:
         self.textured_uv = arrays["uv"][unique[:, 1]].astype(np.float64)
         self.textured_triangles = inverse.reshape(-1, 3)
         self.masks = {n.removeprefix("mask_"): a for n, a in arrays.items() if n.startswith("mask_")}
+        # (V,) whether a picture can show the vertex
+        self.seen = (self.template[:, 2] > LOWEST) & (np.abs(self.template[:, 0]) < WIDEST)
         self.eye_vertices = [self.vertices_of(f"helper-{side}-eye") for side in "lr"]
 
     def vertices_of(self, *names: str) -> np.ndarray:
@@ -128,6 +132,8 @@ def _shape_values(identity, age, weight):
     values["neck-double-incr"] += 0.8 * (weight - 0.5)
     paired = dict(zip(PAIRED_SHAPES, identity.shape[:count], strict=True))
     paired["cheek-volume-incr"] += 0.8 * (weight - 0.5)
+    for name, more in LARGER_EYES.items():
+        paired[name] += more
     paired["eye-bag-incr"] += 0.6 * (age - 0.4)
     for name, extra in zip(PAIRED_SHAPES, identity.asymmetry, strict=True):
         values[f"l-{name}"], values[f"r-{name}"] = paired[name] + extra, paired[name] - extra
@@ -163,113 +169,14 @@ def smoothstep(low: float, high: float, value: np.ndarray) -> np.ndarray:
 
 
 def head_mesh(model: HeadModel, vertices: np.ndarray, names: Sequence[str]) -> Mesh:
-    """The named parts as one textured mesh, with normals that do not break at texture seams."""
+    """What can be seen of the named parts: one textured mesh whose normals do not break at its seams."""
     codes = [model.part_names.index(name) for name in names]
-    chosen = np.isin(model.part, codes)
+    chosen = np.isin(model.part, codes) & model.seen[model.triangles].any(1)
     used, triangles = np.unique(model.textured_triangles[chosen], return_inverse=True)
     normals = vertex_normals(vertices, model.triangles[chosen])[model.textured_vertex[used]]
     return Mesh(
         vertices[model.textured_vertex[used]], triangles.reshape(-1, 3), normals, uv=model.textured_uv[used]
     )
-
-
-def clothes_mesh(model: HeadModel, vertices: np.ndarray, color: Sequence[float]) -> Mesh:
-    """A pullover: the skin below the neckline, lifted off the body; its edge sinks into the skin."""
-    skin = model.triangles[model.part == 0]
-    template = model.template
-    depth = (
-        -0.155
-        - 0.35 * np.abs(template[:, 0]) ** 1.2
-        + 0.25 * np.maximum(template[:, 1] - 0.02, 0)
-        - template[:, 2]
-    )
-    skin = skin[(depth[skin] > -0.03).any(1)]
-    used, triangles = np.unique(skin, return_inverse=True)
-    triangles = triangles.reshape(-1, 3)
-    normals = vertex_normals(vertices, skin)[used]
-    # Linear in depth, so that the edge where cloth meets skin is as straight as the neckline's formula.
-    lifted = vertices[used] + normals * np.clip(0.4 * depth[used], -0.01, 0.008)[:, None]
-    return Mesh(lifted, triangles, vertex_normals(lifted, triangles), colors=np.tile(color, (len(used), 1)))
-
-
-def hair_mesh(model: HeadModel, vertices: np.ndarray, identity: Identity, state: State) -> Mesh | None:
-    """A shell of hair over the skull whose lower rows hang; None for a bald head."""
-    if not identity.has_hair:
-        return None
-    points = model.scalp(vertices)  # (A, E, 3)
-    azimuth = np.linspace(-np.pi, np.pi, points.shape[0])
-    edge = hairline_height(azimuth, identity)
-    height = points[..., 2] - (vertices[np.concatenate(model.eye_vertices)].mean(0))[2]
-    out = points - SCALP_CENTER
-    out /= np.linalg.norm(out, axis=-1, keepdims=True)
-    top = smoothstep(0.0, 1.0, out[..., 2])
-    volume = (identity.hair_side * (1 - top) + identity.hair_top * top) / 1000
-    volume *= 1 - 0.25 * np.exp(-(((azimuth - 0.9 * identity.parting) / 0.18) ** 2))[:, None] * top
-    inside = smoothstep(-0.004, 0.018, height - edge[:, None])
-    shell = points + out * (volume * inside - 0.004 * (1 - inside))[..., None]
-    colors = _strand_colors(identity, shell.shape[:2])
-    length = hanging_length(azimuth, identity, state)
-    above = np.where(height - edge[:, None] > 0, height, np.inf)
-    last = np.argmin(above, axis=1)  # the lowest row above the edge
-    shell, colors = _hang(shell, colors, last, length)
-    triangles = _grid_triangles(*shell.shape[:2])
-    flat = shell.reshape(-1, 3)
-    return Mesh(flat, triangles, vertex_normals(flat, triangles), colors=colors.reshape(-1, 3))
-
-
-def hairline_height(azimuth: np.ndarray, identity: Identity) -> np.ndarray:
-    """Where the hair ends, in meters above the eyes, by azimuth (0 = front, +-pi/2 = ears, pi = nape)."""
-    knots = np.array([0.0, 0.35, 0.62, 0.9, 1.15, 1.45, 1.75, 2.2, np.pi])
-    heights = np.array([64, 64, 58, 36, 4, 18, 12, -28, -48], float)
-    heights[:3] += identity.hairline + identity.recession * np.array([0.15, 0.6, 1.0])
-    heights[3] += 0.5 * (identity.hairline + identity.recession)
-    return np.interp(np.abs(azimuth), knots, heights) / 1000
-
-
-def hanging_length(azimuth: np.ndarray, identity: Identity, state: State) -> np.ndarray:
-    """How far the hair hangs below its edge, in meters, by azimuth; 0 for short hair."""
-    length = max(identity.hair_length + state.hair_length, 0.0)
-    hanging = length if identity.hair_length > 40 else 0.0
-    sides = smoothstep(0.85, 1.15, np.abs(azimuth))
-    front = smoothstep(0.95, 0.7, np.abs(azimuth))
-    fringe = max(identity.fringe + 0.3 * state.hair_length, 0.0) if identity.fringe else 0.0
-    return (sides * hanging + front * fringe) / 1000
-
-
-def _hang(shell, colors, last, length):
-    """Replace what lies below each column's last row by rows that drop straight down by its length."""
-    rows = shell.shape[1]
-    columns = np.arange(len(shell))
-    edge = shell[columns, last]  # (A, 3)
-    axis = np.array([0.0, SCALP_CENTER[1]])
-    outward = edge[:, :2] - axis
-    outward /= np.linalg.norm(outward, axis=1, keepdims=True)
-    fall = np.linspace(0, 1, HANGING_ROWS)[None, :, None]
-    drop = np.repeat(edge[:, None], HANGING_ROWS, axis=1)
-    drop[..., 2] -= fall[..., 0] * length[:, None]
-    tuck = 0.012 * fall**3 * np.minimum(length / 0.05, 1)[:, None, None]  # tips turn inward a little
-    drop[..., :2] -= tuck * outward[:, None]
-    # Hanging hair leaves the skull at the last row above the edge; short hair ends two rows on, in the skin.
-    short = (length < 1e-4)[:, None]
-    end = np.where(short, np.minimum(last[:, None] + 2, rows - 1), last[:, None])
-    upper = shell[columns[:, None], np.minimum(np.arange(rows)[None], end)]
-    lower = np.where(short[..., None], upper[:, -1:], drop)
-    shades = colors[:, -1:] * (1 - 0.15 * fall)
-    return np.concatenate([upper, lower], 1), np.concatenate([colors, shades], 1)
-
-
-def _strand_colors(identity, shape):
-    """Shades (A, E, 3) that vary from strand to strand and slowly along a strand."""
-    rng = np.random.default_rng(identity.hair_seed)
-    strands = rng.normal(0, 1, (shape[0], 1)) * 0.16 + rng.normal(0, 0.05, shape)
-    strands[-1] = strands[0]
-    return np.clip(np.array(identity.hair) * np.exp(strands)[..., None], 0, 1)
-
-
-def _grid_triangles(columns, rows):
-    index = np.arange(columns * rows).reshape(columns, rows)
-    a, b, c, d = index[:-1, :-1], index[1:, :-1], index[:-1, 1:], index[1:, 1:]
-    return np.concatenate([np.stack([a, c, b], -1).reshape(-1, 3), np.stack([b, c, d], -1).reshape(-1, 3)])
 
 
 @lru_cache(maxsize=2)

@@ -1,25 +1,33 @@
-"""TrueSwap's camera: parameters -> image, mask and landmarks, path-traced by Mitsuba.
+"""TrueSwap's camera: parameters -> image, mask and landmarks, ray-traced by Mitsuba.
 
 The only module that imports Mitsuba. `python -m smoothswap_lib.render build ...` renders a whole data set.
-Depends on world, head, skin.
+Depends on traits, head, hair, beard, skin, eyes, wardrobe, backdrop, lighting, masks.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from smoothswap_lib import lighting, wardrobe
+from smoothswap_lib.backdrop import backdrop
+from smoothswap_lib.beard import beard_mesh
+from smoothswap_lib.eyes import eye_meshes
 from smoothswap_lib.files import data_folder
-from smoothswap_lib.head import Mesh, clothes_mesh, hair_mesh, head_mesh, load_head, turn
+from smoothswap_lib.hair import hair_mesh
+from smoothswap_lib.head import Mesh, head_mesh, load_head, turn
+from smoothswap_lib.masks import BACKGROUND, CLOTHES, FACE, HAIR, MASK_NAMES
 from smoothswap_lib.skin import paint
-from smoothswap_lib.world import Attributes, Identity, State
+from smoothswap_lib.traits import Attributes, Identity, State
 
 VARIANT = "scalar_rgb"  # runs everywhere; for another one call mitsuba.set_variant before the first render
 CAMERA_DISTANCE = 1.1  # meters in front of the eyes
-LIGHT_DISTANCE, LIGHT_RADIUS = 1.4, 0.35  # meters
 MASK_SUPERSAMPLING = 2
-BACKGROUND, FACE, HAIR, CLOTHES = 0, 1, 2, 3  # codes of the mask; skin, eyes and mouth are all FACE
-MASK_NAMES = ("background", "face", "hair", "clothes")
-LASHES = tuple(f"helper-{side}-eyelashes-{row}" for side in "lr" for row in (1, 2))
+MATERIALS = {  # roughness, specular
+    "hair": (0.6, 0.15), "cloth": (1.0, 0.0), "eye": (0.08, 0.4), "lash": (0.8, 0.1), "teeth": (0.3, 0.5),
+    "tongue": (0.4, 0.4), "frame": (0.3, 0.5), "lenses": (0.25, 0.3),
+}  # fmt: skip
+TANGENT = 1e-4  # meters, of a tangent that is turned
+KNEE = 0.6  # linear; brighter than this, the picture rolls off toward white
 
 
 @dataclass(frozen=True)
@@ -101,41 +109,41 @@ def _build(identity, state, attributes, size, samples):
     model = load_head(str(data_folder() / "head_model.npz"))
     vertices = model.deform(identity, state, attributes)
     frame = _frame(turn(vertices[model.landmarks], attributes), attributes)
-    painted = paint(model, identity, state, attributes)[::-1]  # Mitsuba's first row is v = 0
-    texture = mi.load_dict(
-        {"type": "bitmap", "bitmap": mi.Bitmap(np.ascontiguousarray(painted)), "raw": True}
-    )
-    skin = {"type": "principled", "base_color": texture, "roughness": 0.48, "specular": 0.45}
-    eye = {"type": "principled", "base_color": texture, "roughness": 0.08, "specular": 0.7}
-    teeth = _plain((0.62, 0.58, 0.50), roughness=0.3)
-    tongue, lash = _plain((0.33, 0.09, 0.08), 0.4), _plain(np.array(identity.hair) * 0.5, 0.8)
-    cloth = {"type": "diffuse", "reflectance": {"type": "mesh_attribute", "name": "vertex_color"}}
-    strands = {
-        "type": "principled",
-        "base_color": {"type": "mesh_attribute", "name": "vertex_color"},
-        "roughness": 0.42,
-        "specular": 0.5,
-    }
-    meshes = {
-        "face": (head_mesh(model, vertices, ["skin"]), skin),
-        "face_eyes": (head_mesh(model, vertices, ["helper-l-eye", "helper-r-eye"]), eye),
-        "face_teeth": (head_mesh(model, vertices, ["helper-upper-teeth", "helper-lower-teeth"]), teeth),
-        "face_tongue": (head_mesh(model, vertices, ["helper-tongue"]), tongue),
-        "face_lashes": (head_mesh(model, vertices, list(LASHES)), lash),
-        "clothes": (clothes_mesh(model, vertices, attributes.clothes), cloth),
-        "hair": (hair_mesh(model, vertices, identity, state), strands),
-    }
-    scene = {"type": "scene", "integrator": {"type": "path", "max_depth": 3, "hide_emitters": True}}
+    scene = {"type": "scene", "integrator": {"type": "direct", "hide_emitters": True}}
     scene |= _sensors(frame, size, samples) | _lights(attributes)
-    for name, (mesh, bsdf) in meshes.items():
-        if mesh is not None:
-            scene[name] = _shape(name, mesh, attributes, {"type": "twosided", "material": bsdf})
+    for name, mesh, material in _parts(model, vertices, identity, state, attributes):
+        scene[name] = _shape(name, mesh, attributes, {"type": "twosided", "material": material})
     return mi.load_dict(scene), frame
 
 
-def _plain(color, roughness):
-    reflectance = {"type": "rgb", "value": [float(c) for c in color]}
-    return {"type": "principled", "base_color": reflectance, "roughness": roughness}
+def _parts(model, vertices, identity, state, attributes):
+    """(name, mesh, material) of all there is to see; what the name begins with is the mask's code."""
+    yield "face", head_mesh(model, vertices, ["skin"]), _skin_material(paint(model, identity, state))
+    for name, mesh, kind in eye_meshes(model, vertices, identity, attributes):
+        yield f"face_{name}", mesh, _material(*MATERIALS[kind])
+    for name, mesh in wardrobe.glasses_meshes(model, vertices, attributes).items():
+        yield f"face_{name}", mesh, _material(*MATERIALS[name])
+    yield "clothes", wardrobe.garment_mesh(model, vertices, attributes), _material(*MATERIALS["cloth"])
+    for name, mesh in (
+        ("hair", hair_mesh(model, vertices, identity, state)),
+        ("face_beard", beard_mesh(model, vertices, identity, state)),
+    ):
+        if mesh is not None:
+            yield name, mesh, _material(*MATERIALS["hair"])
+
+
+def _material(roughness, specular):
+    color = {"type": "mesh_attribute", "name": "vertex_color"}
+    if not specular:
+        return {"type": "diffuse", "reflectance": color}
+    return {"type": "principled", "base_color": color, "roughness": roughness, "specular": specular}
+
+
+def _skin_material(texture):
+    mi = _mitsuba()
+    bitmap = mi.Bitmap(np.ascontiguousarray(texture[::-1]))  # Mitsuba's first row is v = 0
+    color = mi.load_dict({"type": "bitmap", "bitmap": bitmap, "raw": True})
+    return {"type": "principled", "base_color": color, "roughness": 0.5, "specular": 0.35}
 
 
 def _sensors(frame, size, samples):
@@ -156,36 +164,26 @@ def _sensors(frame, size, samples):
         }
 
     return {
-        "camera": camera(size, samples, "gaussian"),
+        "camera": camera(size, samples, "catmullrom"),
         "mask_camera": camera(size * MASK_SUPERSAMPLING, 1, "box"),
     }
 
 
 def _lights(attributes):
-    """A constant surrounding and one square lamp that looks at the face."""
+    """The constant surrounding and the lamps, as one-sided rectangles that look at their targets."""
     mi = _mitsuba()
-    azimuth, elevation = np.deg2rad([attributes.light_azimuth, attributes.light_elevation])
-    direction = np.array(
-        [np.sin(azimuth) * np.cos(elevation), -np.cos(azimuth) * np.cos(elevation), np.sin(elevation)]
-    )
-    to_world = mi.ScalarTransform4f().look_at(
-        origin=(direction * LIGHT_DISTANCE).tolist(), target=[0, 0, -0.03], up=[0, 0, 1]
-    ) @ mi.ScalarTransform4f().scale(LIGHT_RADIUS)
-    radiance = 5.0 * attributes.light_strength * _warmth(attributes.light_warmth)
-    ambient = attributes.ambient * _warmth(0.5 * attributes.ambient_warmth)
-    return {
-        "ambient": {"type": "constant", "radiance": {"type": "rgb", "value": ambient.tolist()}},
-        "lamp": {
-            "type": "rectangle",
-            "to_world": to_world,
-            "emitter": {"type": "area", "radiance": {"type": "rgb", "value": radiance.tolist()}},
-        },
-    }
-
-
-def _warmth(amount):
-    """Tint (3,) of a light: -1 is bluish, 1 is orange, brightness about kept."""
-    return np.array([1 + 0.16 * amount, 1.0, 1 - 0.22 * amount])
+    ambient = {"type": "rgb", "value": [float(v) for v in lighting.ambient(attributes)]}
+    # Found by the surface's own samples alone, which for an even surrounding are the less noisy ones.
+    scene = {"ambient": {"type": "constant", "radiance": ambient, "sampling_weight": 0.0}}
+    for number, lamp in enumerate(lighting.lamps(attributes)):
+        pose = mi.ScalarTransform4f().look_at(
+            origin=[float(v) for v in lamp.position], target=[float(v) for v in lamp.target], up=[0, 0, 1]
+        ) @ mi.ScalarTransform4f().scale([float(lamp.half_width), float(lamp.half_height), 1.0])
+        radiance = {"type": "rgb", "value": [float(v) for v in lamp.radiance]}
+        scene[f"lamp{number}"] = {
+            "type": "rectangle", "to_world": pose, "emitter": {"type": "area", "radiance": radiance},
+        }  # fmt: skip
+    return scene
 
 
 def _shape(name, mesh: Mesh, attributes, bsdf):
@@ -196,19 +194,32 @@ def _shape(name, mesh: Mesh, attributes, bsdf):
     shape = mi.Mesh(name, len(mesh.vertices), len(mesh.triangles), properties, True, mesh.uv is not None)
     if mesh.colors is not None:
         shape.add_attribute("vertex_color", 3, mesh.colors.ravel().astype(np.float32))
-    vertices = turn(mesh.vertices, attributes)
-    normals = turn(mesh.vertices + 1e-3 * mesh.normals, attributes) - vertices
+    vertices, normals = _turned(mesh, attributes)
     parameters = mi.traverse(shape)
     parameters["faces"] = mesh.triangles.ravel().astype(np.uint32)
     parameters["vertex_positions"] = vertices.ravel().astype(np.float32)
     if mesh.uv is not None:
         parameters["vertex_texcoords"] = mesh.uv.ravel().astype(np.float32)
     parameters.update()
-    # Collapsed hair rows have no normal.
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
     parameters["vertex_normals"] = normals.ravel().astype(np.float32)
     parameters.update()
     return shape
+
+
+def _turned(mesh, attributes):
+    """Vertices and unit normals (V, 3) in the pose.
+
+    The neck is wrung, not only turned, so a normal follows as the cross product of two turned tangents.
+    """
+    vertices = turn(mesh.vertices, attributes)
+    first = np.stack([-mesh.normals[:, 1], mesh.normals[:, 0], 0 * mesh.normals[:, 0]], 1)
+    first = np.where((np.abs(mesh.normals[:, 2]) > 0.9)[:, None], [1.0, 0.0, 0.0], first)
+    second = np.cross(mesh.normals, first)
+    first = np.cross(second, mesh.normals)
+    first, second = (turn(mesh.vertices + TANGENT * t, attributes) - vertices for t in (first, second))
+    normals = np.cross(first, second)
+    # Collapsed ribbons have no normal.
+    return vertices, normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-20)
 
 
 def _develop(scene, attributes, size, seed) -> np.ndarray:
@@ -216,22 +227,14 @@ def _develop(scene, attributes, size, seed) -> np.ndarray:
     mi = _mitsuba()
     linear = np.asarray(mi.render(scene, sensor=0, seed=seed), dtype=np.float64)
     alpha = np.clip(linear[..., 3:], 0, 1)
-    picture = np.maximum(linear[..., :3], 0) + (1 - alpha) * background(attributes, size)
-    return np.round(255 * srgb(picture)).astype(np.uint8)
+    picture = np.maximum(linear[..., :3], 0) + (1 - alpha) * backdrop(attributes, size)
+    return np.round(255 * srgb(shoulder(picture))).astype(np.uint8)
 
 
-def background(attributes: Attributes, size: int) -> np.ndarray:
-    """The wall behind the head, (size, size, 3) linear RGB: a gradient and a few soft shapes, no noise."""
-    y, x = (np.mgrid[:size, :size] + 0.5) / size
-    top, bottom = np.array(attributes.background_top), np.array(attributes.background_bottom)
-    wall = top * (1 - y[..., None]) + bottom * y[..., None]
-    rng = np.random.default_rng(attributes.background_seed)
-    for _ in range(4):
-        cx, cy = rng.uniform(0, 1), rng.uniform(0, 1)
-        radius, tint = rng.uniform(0.1, 0.4), rng.uniform(-1, 1, 3)
-        blob = np.exp(-((((x - cx) ** 2 + (y - cy) ** 2) / (2 * radius**2)) ** 2))
-        wall = wall * np.exp(attributes.background_contrast * 1.6 * blob[..., None] * tint)
-    return np.clip(wall, 0, 1)
+def shoulder(linear: np.ndarray) -> np.ndarray:
+    """The film's curve: nothing changes below KNEE, and what is brighter nears 1 instead of being cut."""
+    over = np.maximum(linear - KNEE, 0) / (1 - KNEE)
+    return np.where(linear < KNEE, linear, KNEE + (1 - KNEE) * (1 - np.exp(-over)))
 
 
 def srgb(linear: np.ndarray) -> np.ndarray:

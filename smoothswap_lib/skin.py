@@ -1,183 +1,354 @@
-"""TrueSwap's colors: skin, lips, brows, beard and eyes as one texture.
+"""TrueSwap's skin: tone, freckles, lips, brows, lines of age and the base of all hair as one texture.
 
-Every texel of the head's texture knows its place on the template, so a brow or a hairline is a formula in
-millimeters. Colors are linear RGB reflectances in [0, 1]. Depends on world and head.
+Every texel of the head's texture knows its place on the template, so a brow or a wrinkle is a formula in
+meters. Colors are linear RGB reflectances in [0, 1]. Depends on traits, head, hairline, strands, texels.
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-from smoothswap_lib.head import TEXTURE_SIZE, HeadModel, hairline_height, smoothstep
-from smoothswap_lib.world import Attributes, Identity, State
+from smoothswap_lib.hairline import beard_cover, scalp_cover
+from smoothswap_lib.head import TEXTURE_SIZE, HeadModel, smoothstep
+from smoothswap_lib.strands import GRAY
+from smoothswap_lib.texels import (
+    blob,
+    random_places,
+    soft_spots,
+    spot_density,
+    squared_distance,
+    stroke,
+    texel_map,
+    waves,
+)
+from smoothswap_lib.traits import Identity, State
 
-LIGHT_SKIN, DARK_SKIN = np.array([0.76, 0.51, 0.40]), np.array([0.10, 0.052, 0.034])
-IRIS_ANGLE, PUPIL_ANGLE, LIMBUS_ANGLE = 0.40, 0.16, 0.44  # radians seen from the eyeball's center
-LOWEST_SKIN = -0.22  # meters; what lies deeper is always under clothes
-
-
-class TexelMap:
-    """Which texels of the texture are skin or eyeball, and where on the template they lie."""
-
-    def __init__(self, model: HeadModel):
-        rows, columns, points, part = _rasterize(model)
-        seen = points[:, 2] > LOWEST_SKIN
-        self.rows, self.columns, part = rows[seen], columns[seen], part[seen]
-        self.points = points[seen].astype(np.float32)
-        self.is_eye = np.isin(part, [model.part_names.index(f"helper-{s}-eye") for s in "lr"])
-        self.is_left = part == model.part_names.index("helper-l-eye")
-        scale = (next(iter(model.masks.values())).shape[0] - 1) / (TEXTURE_SIZE - 1)
-        at = (self.rows * scale).round().astype(int), (self.columns * scale).round().astype(int)
-        self.masks = {name: mask[at].astype(np.float32) / 255 for name, mask in model.masks.items()}
-        self.eye_centers = [model.template[vertices].mean(0) for vertices in model.eye_vertices]
-
-
-def _rasterize(model):
-    """Template position and part of every texel that a skin or eye triangle covers, with a border of one."""
-    size = TEXTURE_SIZE
-    position, part = np.zeros((size, size, 3)), np.full((size, size), -1)
-    wanted = [model.part_names.index(name) for name in ("skin", "helper-l-eye", "helper-r-eye")]
-    chosen = np.flatnonzero(np.isin(model.part, wanted))
-    corners = model.template[model.triangles]
-    pixel = (model.textured_uv * [1, -1] + [0, 1]) * size - 0.5
-    for triangle in chosen:
-        p = pixel[model.textured_triangles[triangle]]
-        low = np.maximum(np.floor(p.min(0)).astype(int) - 1, 0)
-        high = np.minimum(np.ceil(p.max(0)).astype(int) + 1, size - 1)
-        x, y = np.meshgrid(np.arange(low[0], high[0] + 1), np.arange(low[1], high[1] + 1))
-        to_weights = np.linalg.pinv(np.vstack([p.T, np.ones(3)]))
-        weights = np.stack([x, y, np.ones_like(x)], -1) @ to_weights.T
-        # The border keeps bilinear look-ups off the empty texels.
-        reach = 1.0 / max(np.ptp(p, axis=0).max(), 1.0)
-        inside = (weights > -reach).all(-1)
-        exact = (weights > -1e-6).all(-1)
-        free = inside & ((part[y, x] < 0) | exact)
-        position[y[free], x[free]] = weights[free] @ corners[triangle]
-        part[y[free], x[free]] = model.part[triangle]
-    rows, columns = np.nonzero(part >= 0)
-    return rows, columns, position[rows, columns], part[rows, columns]
+LIGHT_SKIN, DARK_SKIN = np.array([0.76, 0.49, 0.37]), np.array([0.135, 0.070, 0.045])
+# Melanin takes blue first: skin between the two ends is browner than their mean.
+MIDDLE_TINT = np.array([0.30, 0.14, -0.04])
+# Lips over skin, per channel, at redness 0 and 1; dark skin has its own.
+LIGHT_LIPS = np.array([[0.74, 0.46, 0.50], [0.70, 0.26, 0.31]])
+DARK_LIPS = np.array([[1.15, 0.88, 0.95], [1.90, 1.00, 1.15]])
+STUBBLE = np.array([0.045, 0.050, 0.058])  # hair tips seen through skin
+INSIDE_MOUTH = np.array([0.16, 0.022, 0.020])
+# Seeded parts of one skin; each has its own generator, so that one trait does not move another's spots.
+BLOTCHES, FRECKLES, MOLES, LINES, SPOTS, BROWS = range(6)
+MOST_FRECKLES, MOST_MOLES, MOST_SPOTS = 400, 7, 26
+BROW_START, BROW_LENGTH = 0.0125, 0.042  # meters from the face's middle, and on toward the temple
+BROW_HAIRS, BROW_HAIR_WIDTH = 150, 0.00035  # of one brow; meters, deviation
+# Middle line of the upper and the lower lid's edge: |x|, z in meters.
+UPPER_LID = ((0.0181, -0.0012), (0.0222, 0.0040), (0.0263, 0.0062), (0.031, 0.0064), (0.0356, 0.0046),
+             (0.041, 0.0024), (0.0448, 0.0004))  # fmt: skip
+LOWER_LID = ((0.0181, -0.0012), (0.0225, -0.0046), (0.0282, -0.0063), (0.0363, -0.0063), (0.0415, -0.0042),
+             (0.0448, 0.0004))  # fmt: skip
 
 
-@lru_cache(maxsize=2)
-def texel_map(model: HeadModel) -> TexelMap:
-    """The texel map of a head model, made once a process (about a second)."""
-    return TexelMap(model)
+@dataclass(frozen=True)
+class Line:
+    """A line of age: |x|, z of its corners in meters (it is on both sides), its start and its looks."""
+
+    corners: tuple
+    onset: float  # age at which it starts to show
+    depth: float  # share of the light that it takes at age 1
+    width: float  # meters, deviation
+
+
+def _forehead(z, onset, depth):
+    """A line across the forehead that bows over the brows."""
+    return Line(
+        ((0.0, z - 0.001), (0.018, z + 0.001), (0.034, z + 0.0005), (0.044, z - 0.004)), onset, depth, 0.0013
+    )
+
+
+AGE_LINES = (
+    Line(((0.0155, -0.037), (0.0215, -0.046), (0.0270, -0.056), (0.0305, -0.067)), 0.05, 0.44, 0.0022),
+    Line(((0.0190, -0.0085), (0.0240, -0.0150), (0.0320, -0.0185), (0.0400, -0.0165)), 0.05, 0.36, 0.0018),
+    Line(((0.0490, 0.0020), (0.0560, 0.0075), (0.0610, 0.0120)), 0.22, 0.38, 0.0012),
+    Line(((0.0490, -0.0015), (0.0560, -0.0005), (0.0630, 0.0010)), 0.15, 0.42, 0.0012),
+    Line(((0.0480, -0.0050), (0.0550, -0.0085), (0.0610, -0.0120)), 0.20, 0.40, 0.0012),
+    Line(((0.0440, -0.0105), (0.0500, -0.0160), (0.0550, -0.0225)), 0.45, 0.30, 0.0013),
+    _forehead(0.0345, 0.35, 0.36),
+    _forehead(0.0425, 0.15, 0.48),
+    _forehead(0.0505, 0.22, 0.46),
+    _forehead(0.0580, 0.45, 0.38),
+    Line(((0.0075, 0.0050), (0.0065, 0.0120), (0.0080, 0.0215)), 0.25, 0.46, 0.0013),
+    Line(((0.0255, -0.0760), (0.0275, -0.0840), (0.0270, -0.0930), (0.0250, -0.1000)), 0.30, 0.38, 0.0019),
+    Line(((0.0000, -0.0930), (0.0080, -0.0935), (0.0140, -0.0900)), 0.35, 0.28, 0.0018),
+    Line(((0.0360, -0.0420), (0.0400, -0.0560), (0.0390, -0.0700)), 0.55, 0.30, 0.0020),
+)  # fmt: skip
+AGE_SPAN = 0.55  # of age, from a line's start to its full depth
 
 
 def skin_color(identity: Identity) -> np.ndarray:
     """Mean reflectance (3,) from melanin and redness; mixed in the logarithm, as pigments do."""
-    mixed = np.exp(np.log(LIGHT_SKIN) * (1 - identity.melanin) + np.log(DARK_SKIN) * identity.melanin)
-    return mixed * (1 + (identity.skin_redness - 0.5) * np.array([0.12, -0.10, -0.06]))
+    melanin = identity.melanin
+    mixed = np.exp(np.log(LIGHT_SKIN) * (1 - melanin) + np.log(DARK_SKIN) * melanin)
+    mixed = mixed * np.exp(4 * melanin * (1 - melanin) * MIDDLE_TINT)
+    return mixed * (1 + (identity.skin_redness - 0.5) * np.array([0.06, -0.14, -0.12]))
 
 
-def paint(model: HeadModel, identity: Identity, state: State, attributes: Attributes) -> np.ndarray:
-    """The texture (TEXTURE_SIZE, TEXTURE_SIZE, 3) of skin and eyes: float32 linear RGB, v = 1 first."""
-    texels = texel_map(model)
-    colors = _paint_skin(texels, identity, state)
-    colors[texels.is_eye] = _paint_eyes(texels, identity, attributes)
-    texture = np.tile(skin_color(identity).astype(np.float32), (TEXTURE_SIZE, TEXTURE_SIZE, 1))
-    texture[texels.rows, texels.columns] = np.clip(colors, 0, 1)
+def paint(model: HeadModel, identity: Identity, state: State) -> np.ndarray:
+    """The skin's texture (TEXTURE_SIZE, TEXTURE_SIZE, 3): float32 linear RGB, v = 1 first."""
+    texels, layers = texel_map(model), _layers(model, identity)
+    texture = layers.texture.copy()
+    flat = texture.reshape(-1, 3)
+    age = float(np.clip(identity.age + state.age, 0, 1))
+    front = texels.index[texels.front]
+    flat[front] = np.clip(flat[front] * _aging(layers, age), 0, 1)
+    area = texels.bearded
+    cover = beard_cover(texels.points[area], texels.off_lips[area], identity, state)
+    flat[texels.index[area]] = _mix(flat[texels.index[area]], layers.beard, cover)
     return texture
 
 
-def _paint_skin(texels, identity, state):
-    x, y, z = texels.points.T
-    side = np.abs(x)
-    age = np.clip(identity.age + state.age, 0, 1)
-    base = skin_color(identity)
-    colors = base * _blotches(texels, identity.skin_seed)[:, None]
+@dataclass
+class _Layers:
+    """What one identity's pictures share.
 
-    flush = _blob(side, z, 0.042, -0.045, 0.02) + 0.8 * _blob(side, z, 0, -0.042, 0.012)
-    colors *= 1 + (0.25 * identity.skin_redness * flush)[:, None] * np.array([0.5, -0.6, -0.5])
-    shade = 0.30 * age * _blob(side, z, 0.03, -0.022, 0.010)  # under the eyes
-    shade += (
-        0.22
-        * age
-        * np.exp(-(((side - 0.026 - 0.35 * (-0.052 - z)) / 0.0035) ** 2))
-        * _between(z, -0.078, -0.046)
-    )
-    shade += 0.12 * age * (0.5 + 0.5 * np.cos(z * 620)) * _between(z, 0.032, 0.058) * (side < 0.04)
-    colors *= (1 - shade * (y < 0.03))[:, None]
+    texture: of age 0, without a beard. beard: (3,) its color. lines: (len(AGE_LINES), F) depth of each line,
+    of the texels in front. spots: see `_age_spots`. sag: (F,) what goes hollow.
+    """
 
-    lip = texels.masks["lips"] * (0.55 + 0.35 * identity.lip_redness)
-    colors = _mix(colors, base * np.array([0.95, 0.45, 0.48]) + np.array([0.06, 0.01, 0.012]), lip)
-    colors = _mix(colors, np.array([0.16, 0.03, 0.03]), texels.masks["inside_mouth"])
-
-    hair = np.array(identity.hair)
-    colors = _mix(colors, hair, _brows(side, y, z, identity) * identity.brow_density)
-    beard, mustache = _beard_areas(texels, side, y, z)
-    stubble = 0.38 * state.stubble * (identity.gender < 0.5)
-    colors = _mix(colors, hair * 0.9, beard * np.maximum(identity.beard, stubble))
-    colors = _mix(colors, hair * 0.9, mustache * np.maximum(identity.mustache, stubble))
-    if identity.has_hair:
-        azimuth = np.arctan2(x, -(y - 0.075))
-        above = z - hairline_height(azimuth, identity)
-        scalp = smoothstep(-0.004, 0.008, above) * (1 - np.clip(2 * texels.masks["ears"], 0, 1)) * (z > -0.06)
-        colors = _mix(colors, hair, 0.92 * scalp)
-    lid = texels.masks["eyelids"] * 0.25
-    return colors * (1 - lid)[:, None]
-
-
-def _brows(side, y, z, identity):
-    """How much of each texel is brow, 0 to 1."""
-    along = np.clip((side - 0.012) / 0.040, 0, 1)
-    middle = 0.0175 + identity.brow_arch / 1000 * np.sin(np.pi * np.clip(along * 0.85, 0, 1)) + 0.003 * along
-    middle = middle - 0.004 * np.clip(along - 0.7, 0, 1) / 0.3
-    half = identity.brow_thickness / 1000 * (1.0 - 0.65 * along**2)
-    ends = smoothstep(0.008, 0.015, side) * smoothstep(0.056, 0.048, side)
-    return np.exp(-(((z - middle) / half) ** 2)) * ends * (y < 0.03)
-
-
-def _beard_areas(texels, side, y, z):
-    """(beard, mustache), 0 to 1 each, kept off the lips."""
-    off_lips = 1 - np.clip(1.5 * texels.masks["lips"], 0, 1)
-    cheek_line = -0.072 + 0.9 * np.clip(side - 0.028, 0, 0.045)
-    below = (
-        smoothstep(0.004, -0.006, z - cheek_line) * smoothstep(-0.150, -0.128, z) * smoothstep(0.085, 0.06, y)
-    )
-    mustache = (
-        smoothstep(-0.052, -0.057, z)
-        * smoothstep(-0.076, -0.070, z)
-        * smoothstep(0.034, 0.026, side)
-        * (y < 0)
-    )
-    return below * off_lips, mustache * off_lips
-
-
-def _paint_eyes(texels, identity, attributes):
-    """Sclera, iris with a dark rim, pupil: by the angle between a point of the eyeball and the gaze."""
-    points = texels.points[texels.is_eye]
-    left = texels.is_left[texels.is_eye]
-    center = np.where(left[:, None], texels.eye_centers[0], texels.eye_centers[1])
-    direction = (points - center) / np.linalg.norm(points - center, axis=1, keepdims=True)
-    yaw, pitch = np.deg2rad([attributes.gaze_x, attributes.gaze_y])
-    gaze = np.array([np.sin(yaw) * np.cos(pitch), -np.cos(yaw) * np.cos(pitch), np.sin(pitch)])
-    angle = np.arccos(np.clip(direction @ gaze, -1, 1))
-    white = np.tile([0.62, 0.58, 0.55], (len(points), 1))
-    iris = np.array(identity.iris) * (0.75 + 0.6 * smoothstep(PUPIL_ANGLE, IRIS_ANGLE, angle))[:, None]
-    colors = _mix(white, np.array(identity.iris) * 0.25, smoothstep(LIMBUS_ANGLE + 0.05, LIMBUS_ANGLE, angle))
-    colors = np.where((angle < IRIS_ANGLE)[:, None], iris, colors)
-    return np.where((angle < PUPIL_ANGLE)[:, None], 0.004, colors)
+    texture: np.ndarray
+    beard: np.ndarray
+    lines: np.ndarray
+    spots: tuple
+    sag: np.ndarray
 
 
 @lru_cache(maxsize=4)  # one identity's images come one after the other
-def _blotches(texels, seed):
-    """Smooth random factor of the reflectance (about +-8 %), a sum of twelve waves 2 to 6 cm long."""
-    rng = np.random.default_rng(seed)
-    waves = rng.normal(0, 1, (3, 12))
-    waves *= 2 * np.pi / rng.uniform(0.02, 0.06, 12) / np.linalg.norm(waves, axis=0)
-    phases = rng.uniform(0, 2 * np.pi, 12)
-    field = np.cos((texels.points @ waves + phases).astype(np.float32)).sum(1) / np.sqrt(6)
-    return np.exp(0.035 * field)
+def _layers(model, identity) -> _Layers:
+    texels = texel_map(model)
+    colors = _bare_skin(texels, identity)
+    _freckle(texels, identity, colors)
+    _paint_lips_and_openings(texels, identity, colors)
+    _paint_brows(texels, identity, colors)
+    hair = np.array(identity.hair) * (1 - identity.gray) + GRAY * identity.gray
+    cover = scalp_cover(texels.points[texels.haired], identity)
+    colors[texels.haired] = _mix(colors[texels.haired], 0.75 * hair, cover)
+    texture = np.empty((TEXTURE_SIZE, TEXTURE_SIZE, 3), np.float32)
+    texture[:] = skin_color(identity)
+    texture.reshape(-1, 3)[texels.index] = np.clip(colors, 0, 1)
+    front = texels.points[texels.front]
+    return _Layers(
+        texture,
+        _beard_color(identity, hair),
+        _line_depths(front, identity.skin_seed),
+        _age_spots(texels, identity),
+        _hollows(front),
+    )
 
 
-def _blob(side, z, x0, z0, radius):
-    return np.exp(-((side - x0) ** 2 + (z - z0) ** 2) / (2 * radius**2))
+def _beard_color(identity, hair):
+    """(3,) float32: under a beard the hair's color; stubble alone is seen through skin, bluish."""
+    color = 0.8 * hair
+    if identity.beard_style == "none":
+        color = 0.5 * color + 0.5 * STUBBLE
+    return color.astype(np.float32)
 
 
-def _between(z, low, high):
-    return smoothstep(low - 0.004, low + 0.004, z) * smoothstep(high + 0.004, high - 0.004, z)
+def _bare_skin(texels, identity):
+    """Skin tone with blotches and the places where more blood shines through."""
+    x, y, z = texels.points.T
+    side = np.abs(x)
+    rng = _random(identity, BLOTCHES)
+    tone = 0.04 * waves(texels.points, rng, 10, 0.02, 0.06) + 0.012 * waves(
+        texels.points, rng, 8, 0.008, 0.016
+    )
+    blood = 0.03 * waves(texels.points, rng, 10, 0.015, 0.04)
+    face = y < 0.04
+    flush = 0.8 * blob(side, z, 0.041, -0.034, 0.017) + 0.6 * blob(side, z, 0, -0.040, 0.012)
+    flush += 0.3 * blob(side, z, 0.014, -0.042, 0.008) + 0.45 * blob(side, z, 0, -0.110, 0.012)
+    flush = flush * face + 0.8 * texels.masks["ears"]
+    # Melanin hides most of what blood does.
+    amount = (0.08 + 0.22 * identity.skin_redness) * (1 - 0.7 * identity.melanin)
+    blood = blood + amount * flush
+    yellow = 0.10 * blob(side, z, 0, 0.05, 0.03) * face
+    socket = 0.10 * blob(side, z, 0.029, 0.010, 0.009) + 0.14 * blob(side, z, 0.017, -0.002, 0.005)
+    shade = tone - socket * face
+    tint = blood[:, None] * np.array([0.25, -1.0, -0.8], np.float32)
+    tint = tint + yellow[:, None] * np.array([0.0, 0.1, -1.0], np.float32)
+    return skin_color(identity).astype(np.float32) * np.exp(shade[:, None] + tint)
+
+
+def _freckle(texels, identity, colors):
+    """Darken `colors` (N, 3) in place by freckles and moles."""
+    x, y, z = texels.points[texels.front].T
+    side = np.abs(x)
+    likely = blob(side, z, 0.032, -0.022, 0.016) + blob(side, z, 0, -0.018, 0.013) + 0.12 * (z > -0.1)
+    rng = _random(identity, FRECKLES)
+    centers = random_places(texels, likely * (y < 0.02), MOST_FRECKLES, rng)
+    radii = rng.uniform(0.0005, 0.0011, MOST_FRECKLES)
+    contrast = rng.uniform(0.5, 1.0, MOST_FRECKLES) * (0.6 + 0.6 * identity.freckles)
+    # Freckles are little spots of melanin: on dark skin there is nothing to see.
+    contrast *= np.clip(1.15 - 1.5 * identity.melanin, 0, 1)
+    contrast *= np.clip(identity.freckles * MOST_FRECKLES - np.arange(MOST_FRECKLES), 0, 1)
+    brown = np.minimum(spot_density(texels, centers, radii, contrast), 0.9)
+
+    rng = _random(identity, MOLES)
+    places = (
+        (y < 0.03)
+        & (texels.masks["lips"][texels.front] < 0.1)
+        & (texels.masks["eyelids"][texels.front] < 0.1)
+    )
+    centers = random_places(texels, places, MOST_MOLES, rng)
+    radii = rng.uniform(0.0009, 0.0017, MOST_MOLES)
+    number = np.clip(identity.moles * MOST_MOLES - np.arange(MOST_MOLES), 0, 1)
+    dark = np.minimum(spot_density(texels, centers, radii, 2.2 * number), 1.5)
+    density = brown[:, None] * np.array([0.52, 0.70, 0.78]) + dark[:, None] * np.array([0.9, 1.25, 1.3])
+    colors[texels.front] *= np.exp(-density).astype(np.float32)
+
+
+def _paint_lips_and_openings(texels, identity, colors):
+    """Lips, lids, lash lines, nostrils and the inside of the mouth, painted into `colors` (N, 3) in place."""
+    skin = skin_color(identity)
+    light, dark = (ends[0] + (ends[1] - ends[0]) * identity.lip_redness for ends in (LIGHT_LIPS, DARK_LIPS))
+    lip = skin * (light + (dark - light) * identity.melanin**1.3)
+    x, y, z = texels.points.T
+    lips = texels.masks["lips"] * smoothstep(0, 0.5, texels.masks["lips"])
+    colors[:] = _mix(colors, lip, 0.92 * lips)
+    lid = texels.masks["eyelids"] * (y < 0.02)
+    colors *= np.exp(-lid[:, None] * np.array([0.22, 0.42, 0.36], np.float32))
+
+    side = np.abs(x)
+    near = (np.abs(side - 0.0315) < 0.018) & (np.abs(z - 0.002) < 0.014)  # lids
+    near |= (np.abs(side - 0.010) < 0.008) & (np.abs(z + 0.044) < 0.005)  # nostrils
+    near |= (side < 0.027) & (np.abs(z + 0.0725) < 0.003)  # between the lips
+    near = np.flatnonzero(near & (y < 0.005) & ~texels.inside)
+    sub = texels.spread(near)
+    side, depth, height = np.abs(sub[..., 0]), sub[..., 1], sub[..., 2]
+    lash = 0.85 * stroke(side, height, UPPER_LID, 0.0013) + 0.45 * stroke(side, height, LOWER_LID, 0.0008)
+    crease = 0.20 * stroke(side, height - 0.0045, UPPER_LID, 0.0011) * (depth < -0.005)
+    nostril = (
+        ((side - 0.0100) / 0.0036) ** 2 + ((depth + 0.0320) / 0.0042) ** 2 + ((height + 0.0440) / 0.0022) ** 2
+    )
+    nostril = 0.8 * np.exp(-(nostril**2))
+    slit = 0.75 * np.exp(-(((height + 0.0725) / 0.0013) ** 2)) * smoothstep(0.026, 0.020, side)
+    shade = 1 - (1 - lash) * (1 - crease) * (1 - nostril) * (1 - slit)
+    colors[near] *= 1 - shade.mean(1)[:, None] * np.array([0.88, 0.95, 0.97], np.float32)
+    colors[:] = _mix(colors, INSIDE_MOUTH, texels.masks["inside_mouth"])
+
+
+def _paint_brows(texels, identity, colors):
+    """Brows of single hairs, painted into `colors` (N, 3) in place."""
+    x, y, z = texels.points.T
+    side, rng = np.abs(x), _random(identity, BROWS)
+    near = (side > 0.005) & (side < 0.062) & (y < 0.03)
+    near &= np.abs(z - _brow_height(side, identity)) < 0.005 + identity.brow_thickness / 1000
+    pigmented = 0.6 * np.array(identity.hair)
+    dark = pigmented + 0.7 * identity.gray * (0.8 * GRAY - pigmented)
+    for sign in (1, -1):
+        mine = np.flatnonzero(near & (x * sign > 0))
+        points = texels.spread(mine)
+        cover = _brow(points[..., 0] * sign, points[..., 2], identity, rng)
+        colors[mine] = _mix(colors[mine], dark, cover.mean(1))
+
+
+def _brow(side, z, identity, rng):
+    """How much hair covers points at |x| and z (both (n, S) meters), 0 to 1."""
+    thickness = identity.brow_thickness / 1000
+    along, across = rng.uniform(-0.02, 1.0, BROW_HAIRS), rng.uniform(-1, 1, BROW_HAIRS)
+    root_x = BROW_START + BROW_LENGTH * along
+    root_z = _brow_height(root_x, identity) + across * 0.85 * thickness * _brow_width(root_x)
+    # Hairs near the nose stand up, the rest lie outward and meet in the middle line.
+    angle = 1.25 - 1.5 * np.clip(along, 0, 0.75) - 0.35 * across * np.clip(along * 3, 0, 1)
+    angle = angle + rng.normal(0, 0.14, BROW_HAIRS)
+    length = (0.0035 + 0.5 * thickness) * rng.uniform(0.7, 1.2, BROW_HAIRS) * (1 - 0.35 * along)
+    toward = length * np.array([np.cos(angle), np.sin(angle)])
+    reach = np.zeros(side.shape, np.float32)
+    # A brow begins thinly.
+    weights = rng.uniform(0.5, 1.2, BROW_HAIRS) * (0.4 + 0.6 * np.clip(5 * along, 0, 1))
+    for i, weight in enumerate(weights):
+        reach += np.float32(weight) * _hair(
+            side - np.float32(root_x[i]), z - np.float32(root_z[i]), toward[:, i]
+        )
+    half = thickness * _brow_width(side)
+    ends = smoothstep(0.009, 0.016, side) * smoothstep(0.057, 0.046, side)
+    under = 0.5 * ends * np.exp(-(((z - _brow_height(side, identity)) / half) ** 2))
+    return 1 - np.exp(-(0.2 + 0.9 * identity.brow_density) * (reach + under))
+
+
+def _brow_height(side, identity):
+    """z in meters of the brow's middle line at |x|."""
+    along = (side - BROW_START) / BROW_LENGTH
+    arch = identity.brow_arch / 1000 * np.sin(np.pi * np.clip(0.85 * along, 0, 1))
+    return 0.0175 + arch + 0.003 * along - 0.013 * np.clip(along - 0.7, 0, None)
+
+
+def _brow_width(side):
+    """Share of the brow's thickness: it tapers toward the temple, and a little toward the nose."""
+    along = np.clip((side - BROW_START) / BROW_LENGTH, 0, 1)
+    return (1 - 0.7 * along**1.8) * (0.75 + 0.25 * np.clip(4 * along, 0, 1))
+
+
+def _hair(x, z, toward):
+    """Soft cover of one hair that starts at (0, 0); it thins out toward its tip."""
+    dx, dz = (float(part) for part in toward)
+    t = np.clip((x * dx + z * dz) / (dx * dx + dz * dz), 0, 1)
+    d2 = (x - t * dx) ** 2 + (z - t * dz) ** 2
+    return (1 - 0.5 * t) * np.exp(d2 * (-0.5 / BROW_HAIR_WIDTH**2))
+
+
+def _line_depths(points, seed):
+    """(len(AGE_LINES), F) float32: what each full grown line takes; the folds beside it are below 0."""
+    rng = np.random.default_rng([seed, LINES])
+    bend = np.stack([waves(points, rng, 5, 0.025, 0.07) for _ in range(2)]) * np.float32(0.001)
+    x, z = points[:, 0] + bend[0], points[:, 2] + bend[1]
+    depths = np.zeros((len(AGE_LINES), len(points)), np.float32)
+    for depth, line in zip(depths, AGE_LINES, strict=True):
+        sides = line.depth * rng.uniform(0.55, 1.15, 2) * rng.uniform(0.7, 1.15)
+        shift, tilt = rng.normal(0, 0.0008, 2).astype(np.float32), np.float32(rng.normal(0, 0.04))
+        low, high = np.min(line.corners, 0) - 6 * line.width, np.max(line.corners, 0) + 6 * line.width
+        side, height = np.abs(x) + shift[0], z + shift[1] + tilt * x
+        near = np.flatnonzero((side > low[0]) & (side < high[0]) & (height > low[1]) & (height < high[1]))
+        away = np.sqrt(squared_distance(side[near], height[near], line.corners)) / line.width
+        groove = np.exp(-(away**2) / 2) - 0.14 * np.exp(-((away - 2.6) ** 2) / 2)
+        # A line fades toward its far end, and goes and comes along its way.
+        left = np.hypot(side[near] - line.corners[-1][0], height[near] - line.corners[-1][1])
+        length = np.hypot(*np.subtract(line.corners[-1], line.corners[0]))
+        fade = smoothstep(0, length * rng.uniform(0.2, 0.5), left)
+        broken = np.clip(0.8 + 0.35 * waves(points[near], rng, 3, 0.025, 0.06), 0.1, 1.25)
+        # The forehead's lines cross the middle, so the two sides' strengths run into each other.
+        strength = sides[0] + (sides[1] - sides[0]) * smoothstep(-0.008, 0.008, x[near])
+        depth[near] = groove * strength * broken * fade
+    return depths
+
+
+def _age_spots(texels, identity):
+    """Age spots as `_spots` gives them, with each one's own strength in the density."""
+    rng = _random(identity, SPOTS)
+    side, z = np.abs(texels.points[texels.front, 0]), texels.points[texels.front, 2]
+    likely = 0.25 + blob(side, z, 0.055, 0.02, 0.02) + blob(side, z, 0.05, -0.03, 0.015) + (z > 0.05)
+    centers = random_places(texels, likely * (z > -0.09), MOST_SPOTS, rng)
+    strength = rng.uniform(0.25, 0.7, MOST_SPOTS) * (1 - 0.6 * identity.melanin)
+    number, place, density = soft_spots(texels, centers, rng.uniform(0.001, 0.0032, MOST_SPOTS))
+    return number, place, strength[number] * density
+
+
+def _hollows(points):
+    """(F,) float32 broad shades of an old face: under the eyes, in the cheeks, at temples and jowls."""
+    side, z = np.abs(points[:, 0]), points[:, 2]
+    shade = 0.26 * blob(side, z, 0.029, -0.0125, 0.006) + 0.16 * blob(side, z, 0.046, -0.058, 0.012)
+    shade += 0.14 * blob(side, z, 0.064, 0.022, 0.013) + 0.12 * blob(side, z, 0.030, -0.092, 0.009)
+    return shade.astype(np.float32)
+
+
+def _aging(layers, age):
+    """(F, 3) float32 factors of the reflectance in front at this age."""
+    grown = np.array([smoothstep(line.onset, line.onset + AGE_SPAN, age) for line in AGE_LINES], np.float32)
+    shade = np.float32(age) * layers.sag + np.einsum("l,lf->f", grown, layers.lines)
+    shown = smoothstep(0, 0.3, age - np.linspace(0.35, 0.85, MOST_SPOTS))
+    number, place, density = layers.spots
+    spots = np.bincount(place, shown[number] * density, len(shade)).astype(np.float32)
+    channels = np.array([[0.9, 1.1, 1.1], [0.45, 0.7, 0.85]], np.float32)
+    return np.exp(-shade[:, None] * channels[0] - spots[:, None] * channels[1])
+
+
+def _random(identity, part):
+    return np.random.default_rng([identity.skin_seed, part])
 
 
 def _mix(colors, other, amount):
-    return colors * (1 - amount[:, None]) + other * amount[:, None]
+    amount = amount[:, None].astype(np.float32)
+    return colors * (1 - amount) + np.asarray(other, np.float32) * amount

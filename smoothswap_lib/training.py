@@ -202,7 +202,7 @@ def open_data(data, section: str, size: int):
         From the data set: what is missing or broken.
     """
     if isinstance(data, str | Path):
-        of_photographs = Path(data).is_dir() and not (Path(data) / "images.parquet").exists()
+        of_photographs = Path(data).is_dir() and not (Path(data) / "build.json").exists()
         if str(data) in datasets.SPLITS or not of_photographs:
             data = datasets.TrueSwap(data)
         else:

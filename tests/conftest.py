@@ -1,14 +1,37 @@
-"""What several test files share: a built data set of a few small pictures, a finished run of each loop."""
+"""What several test files share: the head model, a small built data set, a finished run of each loop."""
+
+from dataclasses import replace
 
 import pytest
 import tiny_runs
 import torch
+from people import FEW, PASSPORT, SIZE, draw
 
-from smoothswap_lib import embedder
+from smoothswap_lib import embedder, head
 from smoothswap_lib.build import build
+from smoothswap_lib.files import data_folder
+from smoothswap_lib.render import render_with_truth, use_one_thread
 
 # 20 identities are the fewest that ten folds of verification pairs allow.
 TINY = {"split": "test", "seed": 5, "identities": 20, "images": 1, "attributes": 2, "size": 16, "samples": 1}
+
+
+@pytest.fixture(scope="session")
+def model():
+    return head.load_head(str(data_folder() / "head_model.npz"))
+
+
+@pytest.fixture(scope="session")
+def one_thread():
+    use_one_thread()
+
+
+@pytest.fixture(scope="session")
+def passport(one_thread):
+    """A bald head in a frontal picture at FFHQ's crop: identity, state, attributes, rendering."""
+    attributes = replace(PASSPORT, zoom=1.0)
+    identity, state, _ = draw(5, hair_style="bald", beard_style="none")
+    return identity, state, attributes, render_with_truth(identity, state, attributes, SIZE, FEW)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from smoothswap_lib import world
+from conftest import TINY
+from smoothswap_lib import build as building
+from smoothswap_lib import masks, world
 from smoothswap_lib.build import FOLDS, FREE, _plan, build, main, verification_pairs
 from smoothswap_lib.render import render_with_truth
 
@@ -30,6 +32,10 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+def times(folder, pattern):
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob(pattern)}
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """A train split of three identities with two images each, rendered by one process."""
@@ -38,14 +44,14 @@ def small(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows(tiny):
-    return pq.read_table(tiny / "images.parquet").to_pylist()
+    return pq.read_table(tiny / "images-000.parquet").to_pylist()
 
 
 def test_a_build_leaves_a_table_and_its_numbers(small, tiny):
-    assert sorted(contents(small)) == ["build.json", "images.parquet"]
-    assert sorted(contents(tiny)) == ["build.json", "images.parquet", "pairs.parquet"]
+    assert sorted(contents(small)) == ["build.json", "images-000.parquet"]
+    assert sorted(contents(tiny)) == ["build.json", "images-000.parquet", "pairs.parquet"]
     assert json.loads((small / "build.json").read_text(encoding="utf-8")).items() >= SMALL.items()
-    table = pq.read_table(small / "images.parquet")
+    table = pq.read_table(small / "images-000.parquet")
     assert table["identity"].to_pylist() == [0, 0, 1, 1, 2, 2]
     assert set(table["attribute_set"].to_pylist()) == {FREE}
     assert table.column_names[:5] == ["identity", "attribute_set", "image", "mask", "landmarks"]
@@ -59,9 +65,9 @@ def test_two_processes_or_another_day_give_the_same_bytes(small, tmp_path):
     assert contents(again) == contents(small)
 
 
-def test_another_seed_and_another_split_show_other_people(small, tmp_path):
+def test_another_seed_and_another_split_show_other_people(small, here, tmp_path):
     def shapes(folder):
-        table = pq.read_table(folder / "images.parquet")
+        table = pq.read_table(folder / "images-000.parquet")
         return {
             tuple(row.values()) for row in table.select(["identity.gender", "identity.melanin"]).to_pylist()
         }
@@ -69,7 +75,7 @@ def test_another_seed_and_another_split_show_other_people(small, tmp_path):
     people = shapes(small)
     assert len(people) == 3
     numbers = SMALL | {"identities": 1, "images": 1}
-    assert shapes(build(tmp_path / "seed", **numbers | {"seed": 4}, processes=1)).isdisjoint(people)
+    assert shapes(build(tmp_path / "seed", **numbers | {"seed": 4})).isdisjoint(people)
     # The plan of the fresh split without its pictures: it needs 20 identities.
     columns, _ = next(_plan(SMALL | {"split": "fresh", "attributes": 0}, 0))
     assert (columns["identity.gender"], columns["identity.melanin"]) not in people
@@ -91,14 +97,15 @@ def test_a_killed_build_resumes_to_the_same_bytes(small, tmp_path):
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)  # the build and its workers
     process.wait()
-    assert not (out / "images.parquet").exists()
-    done = {path.name: path.stat().st_mtime_ns for path in out.glob("parts/*.parquet")}
+    assert not (out / "images-000.parquet").exists()
+    done = times(out, "parts/*.parquet")
     assert 1 <= len(done) < SMALL["identities"]
-    (out / ".images.parquet.1.tmp").write_bytes(b"half a table")
+    (out / ".images-000.parquet.1.tmp").write_bytes(b"half a table")
+    (out / "parts" / ".000002.parquet.1.tmp").write_bytes(b"half a part")
 
     refused = subprocess.run(command(out), env=environment, capture_output=True, text=True, timeout=300)
     assert refused.returncode == 2 and "--resume" in refused.stderr
-    assert {path.name: path.stat().st_mtime_ns for path in out.glob("parts/*.parquet")} == done
+    assert times(out, "parts/*.parquet") == done
     resumed = subprocess.run(
         command(out, "--resume"), env=environment, capture_output=True, text=True, timeout=600
     )
@@ -111,10 +118,78 @@ def test_resuming_a_finished_build_changes_nothing(small, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(small, copy)
     (copy / "parts").mkdir()  # as after a kill between the table and the end
-    before = (copy / "images.parquet").stat().st_mtime_ns
+    (copy / "parts" / "000000.parquet").write_bytes(b"joined already")
+    before = times(copy, "images-*.parquet")
     build(copy, **SMALL, resume=True)
     assert contents(copy) == contents(small)
-    assert (copy / "images.parquet").stat().st_mtime_ns == before
+    assert times(copy, "images-*.parquet") == before
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Rendering in this process: a new one takes two seconds to begin."""
+    monkeypatch.setattr(building, "_render_parts", lambda jobs, processes: map(building._render_part, jobs))
+
+
+@pytest.fixture
+def two_a_file(monkeypatch):
+    """Files of two identities: five people make three files."""
+    monkeypatch.setattr(building, "IDENTITIES_A_FILE", 2)
+
+
+def test_a_set_that_grows_is_the_set_that_was_built_at_once(two_a_file, here, tmp_path):
+    numbers = SMALL | {"images": 1}
+    grown = build(tmp_path / "grown", **numbers)
+    assert sorted(contents(grown)) == ["build.json", "images-000.parquet", "images-001.parquet"]
+    before = times(grown, "images-*.parquet")
+    build(grown, **numbers | {"identities": 5}, resume=True)
+    after = times(grown, "images-*.parquet")
+    assert after["images-000.parquet"] == before["images-000.parquet"]  # it was full
+    assert contents(grown) == contents(build(tmp_path / "whole", **numbers | {"identities": 5}))
+    tables = [pq.read_table(path) for path in sorted(grown.glob("images-*.parquet"))]
+    assert [table["identity"].to_pylist() for table in tables] == [[0, 1], [2, 3], [4]]
+
+
+def test_a_kill_while_a_set_grows_loses_nothing(two_a_file, here, tmp_path, monkeypatch):
+    """Killed after the last file was split again, and before it could be written."""
+    numbers = SMALL | {"images": 1}
+    out = build(tmp_path / "grown", **numbers)
+    with monkeypatch.context() as patched:
+        patched.setattr(building, "_render_parts", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            build(out, **numbers | {"identities": 4}, resume=True)
+    assert pq.read_table(out / "images-001.parquet")["identity"].to_pylist() == [2]  # still there
+    with pytest.raises(FileExistsError, match="holds a build of 4 identities, more than 3"):
+        build(out, **numbers, resume=True)
+    build(out, **numbers | {"identities": 4}, resume=True)
+    assert contents(out) == contents(build(tmp_path / "whole", **numbers | {"identities": 4}))
+
+
+def interrupted(jobs, processes):
+    raise KeyboardInterrupt
+
+
+def test_a_file_that_was_lost_is_rendered_again(small, here, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(small, copy)
+    (copy / "images-000.parquet").write_bytes(b"cut")
+    with pytest.raises(ValueError, match="images-000.parquet is not a readable Parquet file.*delete it"):
+        build(copy, **SMALL, resume=True)
+    (copy / "images-000.parquet").unlink()
+    build(copy, **SMALL, resume=True)
+    assert contents(copy) == contents(small)
+
+
+def test_growing_draws_the_pairs_among_all(tiny, here, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny, copy)
+    build(copy, **TINY | {"identities": 21}, resume=True)
+    identities = pq.read_table(copy / "images-000.parquet")["identity"].to_numpy()
+    assert (identities == np.repeat(np.arange(21), 3)).all()
+    pairs = pq.read_table(copy / "pairs.parquet").to_pydict()
+    assert {identities[i] for i in pairs["first"] + pairs["second"]} == set(range(21))
+    old, new = (pq.read_table(folder / "images-000.parquet") for folder in (tiny, copy))
+    assert new.slice(0, 60).equals(old)
 
 
 @pytest.mark.parametrize("resume", [False, True])
@@ -163,6 +238,18 @@ def test_the_command_reports_errors_without_a_traceback(small, capsys):
         main(["build", "--split", "validation", "--out", "x"])
 
 
+def test_every_file_holds_a_hundred_people():
+    assert building.IDENTITIES_A_FILE == 100  # the shipped files are named by it
+    files = building._files(Path("out"), {"identities": 250})
+    assert [path.name for path, _ in files] == [
+        "images-000.parquet",
+        "images-001.parquet",
+        "images-002.parquet",
+    ]
+    assert [len(members) for _, members in files] == [100, 100, 50]
+    assert [number for _, members in files for number in members] == list(range(250))
+
+
 def test_the_matrix_shares_attributes_in_columns_and_identities_in_rows(rows):
     def part(row, *prefixes):
         return tuple(value for name, value in row.items() if name.startswith(prefixes))
@@ -188,6 +275,7 @@ def test_rows_render_to_their_own_truth(rows):
     """Mask and landmarks do not depend on the seed of the light paths."""
     for row in rows[:3]:
         truth = render_with_truth(*world.from_columns(row), 16, 1)
+        assert (masks.unpack(row["mask"], 16) == truth.mask).all()
         assert np.abs(np.array(row["landmarks"], np.float32) - truth.landmarks.ravel()).max() < 0.01
 
 

@@ -4,45 +4,22 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.ndimage import binary_dilation
+from people import FEW, PASSPORT, SIZE, draw, rms
+from scipy.ndimage import binary_dilation, binary_erosion
 
 from smoothswap_lib import world
 from smoothswap_lib.alignment import ffhq_quad
-from smoothswap_lib.render import (
-    BACKGROUND,
-    CLOTHES,
-    FACE,
-    HAIR,
-    background,
-    render,
-    render_with_truth,
-    srgb,
-    use_one_thread,
-)
+from smoothswap_lib.backdrop import backdrop
+from smoothswap_lib.masks import BACKGROUND, CLOTHES, FACE, HAIR
+from smoothswap_lib.render import KNEE, render, render_with_truth, shoulder, srgb
 
-SIZE, FEW = 64, 4  # pixels, light paths
+pytestmark = pytest.mark.usefixtures("one_thread")
 FILTER_REACH = 3  # pixels that the picture's filter and the mask's coarse samples can spread an edge
 # Landmark i and its mirror image; 33, under the nose, is a vertex beside the middle and has none.
 MIRRORED = [
     *range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46,
     39, 38, 37, 36, 41, 40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65,
 ]  # fmt: skip
-PASSPORT = world.neutral_attributes()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    use_one_thread()
-
-
-def draw(seed, **changes):
-    rng = np.random.default_rng(seed)
-    identity, state, attributes = (
-        world.sample_identity(rng),
-        world.sample_state(rng),
-        world.sample_attributes(rng),
-    )
-    return replace(identity, **changes), state, attributes
 
 
 def mirrored(identity, attributes):
@@ -55,10 +32,6 @@ def mirrored(identity, attributes):
     return identity, replace(attributes, actions=tuple(strengths[name] for name in names), **turned)
 
 
-def rms(a, b):
-    return np.sqrt(((a.astype(float) - b) ** 2).mean())
-
-
 def far_from(mask):
     return ~binary_dilation(mask, np.ones((3, 3)), iterations=FILTER_REACH)
 
@@ -69,24 +42,30 @@ def pictures():
     return [(draw(seed), render_with_truth(*draw(seed), SIZE, FEW)) for seed in range(3)]
 
 
-@pytest.fixture(scope="module")
-def passport():
-    """A bald head in a frontal picture at FFHQ's crop, and its parameters."""
-    attributes = replace(PASSPORT, zoom=1.0)
-    identity, state, _ = draw(5, has_hair=False)
-    return identity, state, attributes, render_with_truth(identity, state, attributes, SIZE, FEW)
-
-
 def test_one_seed_is_one_picture_and_two_seeds_differ_little():
     """At the shipped 32 light paths a pixel, the mean over three pictures."""
-    differences = []
+    smooth, whole = [], []
     for seed in range(3):
         parameters = draw(seed)
         first, again, other = (render(*parameters, SIZE, 32, seed=s) for s in (1, 1, 2))
         assert first.shape == (SIZE, SIZE, 3) and first.dtype == np.uint8
         assert (first == again).all()
-        differences.append(rms(first, other))
-    assert 0.3 < np.mean(differences) < 2.5  # gray levels
+        hair = render_with_truth(*parameters, SIZE, 1).mask == HAIR
+        smooth.append(rms(first[~hair], other[~hair]))
+        whole.append(rms(first, other))
+    assert 0.3 < np.mean(smooth) < 2.5  # gray levels
+    assert np.mean(whole) < 3.5  # locks are finer than pixels
+
+
+def test_a_picture_does_not_depend_on_those_before_it():
+    """What is kept of one person for the next picture must not change it."""
+    parameters = draw(1, hair_style="curls", beard_style="full")
+    first = render_with_truth(*parameters, 32, FEW)
+    for other in (draw(2), (parameters[0], *draw(3)[1:]), draw(4, hair_style="bun", beard_style="goatee")):
+        render(*other, 32, 1)
+    again = render_with_truth(*draw(1, hair_style="curls", beard_style="full"), 32, FEW)
+    assert (again.image == first.image).all() and (again.mask == first.mask).all()
+    assert (again.landmarks == first.landmarks).all()
 
 
 def test_noise_falls_with_the_square_root_of_the_light_paths():
@@ -104,22 +83,19 @@ def test_the_truth_comes_with_the_same_picture(pictures):
 
 def test_where_no_head_is_the_picture_is_the_wall(pictures):
     for (_, _, attributes), picture in pictures:
-        wall = np.round(255 * srgb(background(attributes, SIZE)))
+        wall = np.round(255 * srgb(shoulder(backdrop(attributes, SIZE))))
         empty = far_from(picture.mask != BACKGROUND)
         assert empty.sum() > 500
         assert np.abs(picture.image[empty] - wall[empty]).max() <= 1
 
 
-def test_the_wall_is_a_gradient_under_soft_shapes():
-    plain = replace(PASSPORT, background_top=(0.2, 0.4, 0.6), background_bottom=(0.6, 0.2, 0.0))
-    rows = (np.arange(8) + 0.5) / 8
-    expected = np.outer(1 - rows, plain.background_top) + np.outer(rows, plain.background_bottom)
-    assert background(plain, 8) == pytest.approx(np.repeat(expected[:, None], 8, 1))
-    shaped = replace(plain, background_contrast=0.5, background_seed=3)
-    assert rms(background(shaped, 8), background(plain, 8)) > 0.02
-    assert rms(background(replace(shaped, background_seed=4), 8), background(shaped, 8)) > 0.02
-    smaller, larger = background(shaped, 16), background(shaped, 32)
-    assert larger.reshape(16, 2, 16, 2, 3).mean((1, 3)) == pytest.approx(smaller, abs=0.02)
+def test_the_films_curve_is_smooth_and_cuts_nothing():
+    linear = np.linspace(0, 8, 4001)
+    film = shoulder(linear)
+    assert (film[linear <= KNEE] == linear[linear <= KNEE]).all()
+    assert (np.diff(film) > 0).all() and film[-1] < 1
+    slope = np.diff(film) / np.diff(linear)
+    assert np.abs(np.diff(slope)).max() < 0.01  # no kink at the knee
 
 
 def test_srgb_is_the_standards():
@@ -131,15 +107,21 @@ def test_srgb_is_the_standards():
 def test_mask_codes_name_what_is_seen():
     """Hair blue, clothes green, wall red under white light: each code's pixels have its color."""
     identity, state, _ = draw(
-        3, has_hair=True, hair=(0.02, 0.02, 0.7), beard=0.0, mustache=0.0, brow_density=0.0
+        3, hair_style="side_part", hair=(0.02, 0.02, 0.7), gray=0.0, beard_style="none", brow_density=0.0
     )
     red = (0.7, 0.01, 0.01)
-    attributes = replace(PASSPORT, clothes=(0.01, 0.7, 0.01), background_top=red, background_bottom=red)
+    green = (0.01, 0.7, 0.01)
+    attributes = replace(
+        PASSPORT, clothes=green, clothes_accent=green, background_top=red, background_bottom=red, zoom=0.75
+    )
     picture = render_with_truth(identity, state, attributes, SIZE, FEW)
     strongest = picture.image.argmax(-1)
     for code, channel in ((BACKGROUND, 0), (CLOTHES, 1), (HAIR, 2)):
-        assert (picture.mask == code).sum() > 50
-        assert (strongest[picture.mask == code] == channel).mean() > 0.93, code
+        of_code = picture.mask == code
+        if code == HAIR:  # its edge of locks lets the wall through
+            of_code = binary_erosion(of_code, np.ones((3, 3)))
+        assert of_code.sum() > 50
+        assert (strongest[of_code] == channel).mean() > 0.93, code
     face = picture.image[picture.mask == FACE].astype(int)
     assert len(face) > 600
     assert (np.ptp(face, axis=1) < 120).mean() > 0.9  # skin is none of the three
@@ -207,51 +189,9 @@ def test_poses_turn_the_way_they_say(passport):
     )  # the image's right eye is lower
 
 
-def test_light_comes_from_where_it_says(passport):
-    identity, state, attributes, picture = passport
-    face = picture.mask == FACE
-    right = np.arange(SIZE)[None] >= SIZE // 2
-
-    def brightness(**changes):
-        image = render(identity, state, replace(attributes, **changes), SIZE, FEW)
-        return image[face & right].mean(), image[face & ~right].mean()
-
-    from_right, from_left = brightness(light_azimuth=60.0), brightness(light_azimuth=-60.0)
-    assert from_right[0] > from_right[1] + 10 and from_left[1] > from_left[0] + 10
-    assert np.mean(brightness(light_strength=2.3)) > np.mean(brightness(light_strength=0.9)) + 5
-
-
-def test_the_irises_follow_the_gaze(passport):
-    identity, state, attributes, _ = passport
-    dark = replace(identity, iris=(0.01, 0.01, 0.01))
-    size = 4 * SIZE
-    landmarks = 4 * passport[3].landmarks
-
-    def sideways(image, eye):
-        """How far to the image's right the dark of an eye lies, as a first moment."""
-        left, top = np.floor(landmarks[eye].min(0)).astype(int)
-        right, bottom = np.ceil(landmarks[eye].max(0)).astype(int)
-        darkness = 255 - image[top:bottom, left:right].mean(-1)
-        x = np.arange(right - left) - (right - left - 1) / 2
-        return (darkness * x).sum() / darkness.sum()
-
-    right, left = (render(dark, state, replace(attributes, gaze_x=g), size, FEW) for g in (25.0, -25.0))
-    for eye in (slice(36, 42), slice(42, 48)):
-        assert sideways(right, eye) > sideways(left, eye) + 0.05  # pixels
-
-
-def test_skin_darkens_with_melanin(passport):
-    identity, state, attributes, picture = passport
-    face = picture.mask == FACE
-    light, dark = (
-        render(replace(identity, melanin=m), state, attributes, SIZE, FEW)[face].mean() for m in (0.0, 1.0)
-    )
-    assert light > dark + 50
-
-
 @pytest.mark.parametrize("seed", [0, 2])
 def test_a_mirrored_person_makes_a_mirrored_picture(seed):
-    identity, state, attributes = draw(seed)
+    identity, state, attributes = draw(seed, hair_style="buzz")  # locks have no mirror image
     identity = replace(identity, asymmetry=tuple(4 * a for a in identity.asymmetry))
     here = render_with_truth(identity, state, attributes, SIZE, FEW)
     other, attributes = mirrored(identity, attributes)
@@ -274,13 +214,3 @@ def test_a_true_swap_keeps_the_target_and_takes_the_source():
     assert (truth.image[wall] == original.image[wall]).all()
     face = (truth.mask == FACE) & (original.mask == FACE)
     assert rms(truth.image[face], original.image[face]) > 10
-
-
-def test_the_state_is_seen_and_small():
-    identity, _, _ = draw(4, gender=0.2, has_hair=True, hair_length=120.0)
-    calm = world.State(0.0, 0.0, 0.0, 0.0)
-    picture = render(identity, calm, PASSPORT, SIZE, 16)
-    other = render(draw(9)[0], calm, PASSPORT, SIZE, 16)
-    for name, value in (("age", 0.2), ("weight", 0.35), ("hair_length", 20.0), ("stubble", 1.0)):
-        changed = rms(render(identity, replace(calm, **{name: value}), PASSPORT, SIZE, 16), picture)
-        assert 0.5 < changed < 0.7 * rms(other, picture), name

