@@ -137,7 +137,10 @@ def _walk(skin, roots, lengths, rng):
         direction = np.where(free[:, None], _unit(GRAVITY), along)
         position = position + direction * (lengths / STEPS)[:, None]
         _, place = skin.tree.query(position)
-        position = np.where(free[:, None], position, skin.points[place])
+        # Back to the skin along its normal only: snapping to a point would stop locks whose steps are short.
+        normal = skin.normals[place]
+        off = ((position - skin.points[place]) * normal).sum(1, keepdims=True)
+        position = np.where(free[:, None], position, position - off * normal)
         path.append(position)
         near.append(place)
     steps = np.linspace(0, STEPS, POINTS).round().astype(int)

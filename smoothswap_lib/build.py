@@ -28,6 +28,7 @@ from smoothswap_lib.render import render_with_truth, use_one_thread
 
 SPLITS = {"train": 0, "test": 1, "fresh": 2}  # part of every seed, so that no split shares an identity
 ENCODING = {"format": "AVIF", "quality": 85, "subsampling": "4:4:4", "speed": 8, "max_threads": 1}
+SAMPLES = 24  # light paths a pixel of what ships; tests/benchmarks/bench_render.py shows noise and time
 IDENTITIES_A_FILE = 100  # some megabytes a file; when a set grows, only the last one is written again
 FOLDS, PAIRS_A_FOLD = 10, 600  # LFW's form: half of a fold's pairs show the same person
 FREE = -1  # the attribute set of an image that is not part of the matrix
@@ -41,7 +42,7 @@ def build(
     images: int = 24,
     attributes: int = 0,
     size: int = 64,
-    samples: int = 24,
+    samples: int = SAMPLES,
     resume: bool = False,
     processes: int | None = None,
 ) -> Path:
@@ -335,7 +336,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--attributes", type=int, default=0, help="columns of the swap matrix (default %(default)s)"
     )
     command.add_argument("--size", type=int, default=64, help="pixels a side (default %(default)s)")
-    command.add_argument("--samples", type=int, default=24, help="light paths a pixel (default %(default)s)")
+    command.add_argument(
+        "--samples", type=int, default=SAMPLES, help="light paths a pixel (default %(default)s)"
+    )
     command.add_argument("--processes", type=int, help="default: one a core")
     command.add_argument("--resume", action="store_true", help="go on with a build that stopped or grows")
     options = vars(parser.parse_args(arguments))

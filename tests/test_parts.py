@@ -10,7 +10,8 @@ from scipy.spatial import cKDTree
 from smoothswap_lib import skin
 from smoothswap_lib.eyes import eye_meshes
 from smoothswap_lib.head import TEXTURE_SIZE
-from smoothswap_lib.skin import paint, skin_color, texel_map
+from smoothswap_lib.skin import paint, skin_color
+from smoothswap_lib.texels import texel_map
 from smoothswap_lib.traits import GARMENTS, GLASSES
 from smoothswap_lib.wardrobe import garment_mesh, glasses_meshes
 

@@ -138,7 +138,7 @@ def test_glasses_change_the_picture_around_the_eyes_only(passport):
 def test_no_hair_style_hides_the_features(style):
     """Whatever is drawn, eyes, nose and mouth of a frontal face are free."""
     free, covered = [], []
-    for seed in range(3):
+    for seed in range(2):
         identity, state, _ = draw(
             40 + seed, hair_style=style, hair_length=float(np.mean(HAIR_LENGTHS[style]))
         )

@@ -31,6 +31,7 @@ ORDER = (
     "strands",
     "hair",
     "beard",
+    "texels",
     "skin",
     "eyes",
     "wardrobe",

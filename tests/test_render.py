@@ -10,6 +10,7 @@ from scipy.ndimage import binary_dilation, binary_erosion
 from smoothswap_lib import world
 from smoothswap_lib.alignment import ffhq_quad
 from smoothswap_lib.backdrop import backdrop
+from smoothswap_lib.build import SAMPLES
 from smoothswap_lib.masks import BACKGROUND, CLOTHES, FACE, HAIR
 from smoothswap_lib.render import KNEE, render, render_with_truth, shoulder, srgb
 
@@ -43,18 +44,18 @@ def pictures():
 
 
 def test_one_seed_is_one_picture_and_two_seeds_differ_little():
-    """At the shipped 32 light paths a pixel, the mean over three pictures."""
+    """At the shipped light paths a pixel, the mean over three pictures."""
     smooth, whole = [], []
     for seed in range(3):
         parameters = draw(seed)
-        first, again, other = (render(*parameters, SIZE, 32, seed=s) for s in (1, 1, 2))
+        first, again, other = (render(*parameters, SIZE, SAMPLES, seed=s) for s in (1, 1, 2))
         assert first.shape == (SIZE, SIZE, 3) and first.dtype == np.uint8
         assert (first == again).all()
         hair = render_with_truth(*parameters, SIZE, 1).mask == HAIR
         smooth.append(rms(first[~hair], other[~hair]))
         whole.append(rms(first, other))
-    assert 0.3 < np.mean(smooth) < 2.5  # gray levels
-    assert np.mean(whole) < 3.5  # locks are finer than pixels
+    assert 0.3 < np.mean(smooth) < 3.5  # gray levels
+    assert np.mean(whole) < 4.5  # locks are finer than pixels
 
 
 def test_a_picture_does_not_depend_on_those_before_it():

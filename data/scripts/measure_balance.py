@@ -1,7 +1,7 @@
 """What TrueSwap's two splits hold: how the parameters are spread, whether anything is tied or appears twice.
 
-Every trait is meant to be drawn independently of every other, and no person to be in both splits; this measures
-how far that holds for the files at hand, and writes the datasheet's figure::
+Every trait is meant to be drawn independently of every other, and no person to be in both splits; this
+measures how far that holds for the files at hand, and writes the datasheet's figure::
 
     python data/scripts/measure_balance.py --train train --test test --out data/balance.json \\
         --figure docs/images/balance.png
@@ -41,11 +41,12 @@ NEAR_BITS = 4  # of 64; perceptual hashes this near are usually taken for one pi
 HASH_SIDE, HASH_KEPT = 32, 8  # pixels of the gray picture, frequencies kept a side
 HASH_CHUNK, PIXEL_CHUNK = 1024, 512  # rows at a time: about 100 MB of distances, 25 MB of pixels
 RANDOM_SPLITS = 20
+GROUPS = {"melanin": 3, "age": 3, "gender": 2}  # in how many groups of equal size people are parted
 FREE = -1
 
 
 class Split:
-    """A split's images and columns, with the first row of each identity and the rows outside of the matrix."""
+    """A split's images and columns, the first row of each identity and the rows outside of the matrix."""
 
     def __init__(self, split):
         self.name, self.data = str(split), TrueSwap(split)
@@ -65,8 +66,8 @@ class Split:
 def scalars(split: Split, kinds: tuple[str, ...], rows) -> tuple[list[str], np.ndarray]:
     """Names and (rows, columns) of the numbers of identity, state or attributes.
 
-    A color counts as its luminance and a left-right pair of actions as its mean, because their parts are tied on
-    purpose. Seeds, styles and constant columns are left out.
+    A color counts as its luminance and a left-right pair of actions as its sum, because their parts are tied
+    on purpose. Seeds, styles and constant columns are left out.
     """
     table, parts = split.data.table, {}
     for field in table.schema:
@@ -102,7 +103,7 @@ def correlations(split: Split, rng) -> dict:
 
 
 def _largest(names, drawn, held, rng) -> dict:
-    """Largest |r| of pairs with at least one column of `drawn`; `held` stands before it and is not shuffled."""
+    """Largest |r| of pairs with a column of `drawn` in them; `held` stands before it and is not shuffled."""
     held = np.empty((len(drawn), 0)) if held is None else held
     matrix = _correlation(held, drawn)
     first, second = np.unravel_index(np.argmax(matrix), matrix.shape)
@@ -129,7 +130,7 @@ def _correlation(held, drawn):
 
 
 def styles(split: Split) -> dict:
-    """How often each style is there, and whether that fits equal chances ("none" of beard and glasses apart)."""
+    """How often each style is there, and if that fits equal chances ("none" of beard and glasses apart)."""
     result = {}
     for name in CHOICES:
         kind = "identity" if name in ("hair_style", "beard_style") else "attributes"
@@ -173,7 +174,7 @@ def drift(split: Split) -> dict:
 
 
 def identity_distances(train: Split, test: Split) -> dict:
-    """Smallest distances between people in the space of standardized identity numbers (deviations of train)."""
+    """Smallest distances between people in the space of identity numbers, in standard deviations of train."""
     names, a = scalars(train, ("identity",), train.first)
     other_names, b = scalars(test, ("identity",), test.first)
     common = [name for name in names if name in other_names]
@@ -211,7 +212,7 @@ def perceptual_hashes(split: Split) -> np.ndarray:
 
 
 def hamming_counts(a, b, same_rows: bool = False, people=None) -> np.ndarray:
-    """(65,) how many pairs differ in 0, 1, ... 64 bits; chunked, so that all pairs are never in memory at once.
+    """(65,) how many pairs differ in 0, 1, ... 64 bits; chunked: all pairs at once would not fit memory.
 
     With `same_rows`, a is b: each pair counts once, and pairs of one person (`people`) do not count.
     """
@@ -252,22 +253,25 @@ def mask_shares(split: Split) -> dict:
 def group_aucs(test: Split, name: str, rng) -> dict:
     """Verification AUC of a shipped embedder within thirds of melanin and age and halves of gender.
 
-    A gap means little where random groups of people show one as large: their mean largest gap stands beside it.
+    A gap means little where random groups of people show one as large: these are measured beside it.
     """
     z = _embedded(test, name)
     place = np.searchsorted(test.people, test.identities)
-    result = {"embedder": name, "all_listed_pairs": verification_auc_pairs(z, *test.data.pairs())}
-    for trait, parts in (("melanin", 3), ("age", 3), ("gender", 2)):
+    chance = {}
+    for parts in set(GROUPS.values()):
+        even = np.arange(len(test.people)) * parts // len(test.people)
+        draws = [rng.permutation(even)[place] for _ in range(RANDOM_SPLITS)]
+        chance[parts] = np.array([_aucs_of(z, test.identities, group, parts)["gap"] for group in draws])
+    result = {"embedder": str(name), "all_listed_pairs": verification_auc_pairs(z, *test.data.pairs())}
+    for trait, parts in GROUPS.items():
         rank = np.argsort(np.argsort(test.person(f"identity.{trait}"), kind="stable"))
         result[trait] = _aucs_of(z, test.identities, (rank * parts // len(rank))[place], parts)
-    gaps = {trait: result[trait]["gap"] for trait in ("melanin", "age", "gender")}
-    result["largest_gap"] = max(gaps.values())
-    result["largest_gap_of"] = max(gaps, key=gaps.get)
-    random_gaps = []
-    for _ in range(RANDOM_SPLITS):
-        group = rng.permutation(len(test.people)) * 3 // len(test.people)
-        random_gaps.append(_aucs_of(z, test.identities, group[place], 3)["gap"])
-    result["gap_of_random_thirds"] = {"mean": float(np.mean(random_gaps)), "most": float(np.max(random_gaps))}
+        result[trait] |= {
+            "random_mean": float(chance[parts].mean()),
+            "random_as_large": float((chance[parts] >= result[trait]["gap"]).mean()),
+        }
+    result["largest_gap_of"] = max(GROUPS, key=lambda trait: result[trait]["gap"])
+    result["largest_gap"] = result[result["largest_gap_of"]]["gap"]
     return result
 
 
@@ -299,10 +303,10 @@ def figure(train: Split, test: Split, result: dict, hamming: np.ndarray, path: P
     shares = [result["mask_shares"][split] for split in ("train", "test")]
     _bars(next(panels), "mask, share of pixels", *shares)
     panel = next(panels)
-    panel.bar(np.arange(len(hamming)), hamming / hamming.sum(), width=1, color="0.6")
+    panel.bar(np.arange(len(hamming)), hamming / hamming.sum(), width=1.6, color="0.6")
     panel.axvline(NEAR_BITS + 0.5, color=figures.COLORS[4])
     panel.set(xlabel="bits that differ", ylabel="share of pairs", title="pHash, test against train")
-    axes[0, 0].legend()
+    axes[0, 3].legend(loc="lower center")
     path.parent.mkdir(parents=True, exist_ok=True)
     canvas.savefig(path)
     plt.close(canvas)
@@ -311,7 +315,8 @@ def figure(train: Split, test: Split, result: dict, hamming: np.ndarray, path: P
 def _histogram(panel, name, train, test):
     own = name.startswith("identity")
     values = [s.person(name) if own else s.column(name)[s.free] for s in (train, test)]
-    edges = np.linspace(min(map(np.min, values)), max(map(np.max, values)), 21)
+    # People are few: bins so wide that each holds some.
+    edges = np.linspace(min(map(np.min, values)), max(map(np.max, values)), 11 if own else 25)
     for label, numbers, color, dashes in zip(("train", "test"), values, figures.COLORS, figures.DASHES):
         heights, _ = np.histogram(numbers, edges)
         panel.stairs(heights / len(numbers), edges, label=label, color=color, linestyle=dashes, linewidth=1.8)
@@ -354,25 +359,23 @@ def table(result: dict) -> str:
             lines.append(f"  state, {name.replace('_', ' '):<24}{numbers:8.3f}")
     for name, value in result["identity_distances"].items():
         lines.append(
-            f"identity distance, {name.replace('_', ' '):<32}{value if isinstance(value, list) else round(value, 3)}"
+            f"identity distance, {name.replace('_', ' '):<32}"
+            + (f"{value:8.3f}" if isinstance(value, float) else f"{value!s:>8}")
         )
     for name in ("test_train", "within_train_different_people"):
         numbers = result["duplicates"][name]
         lines.append(
-            "pHash, {}: smallest distance {smallest_distance}, {near_pairs} of {pairs} pairs within {} bits".format(
+            "pHash, {}: smallest distance {smallest_distance}, {near_pairs} of {pairs} within {} bits".format(
                 name.replace("_", " "), NEAR_BITS, **numbers
             )
         )
     if "groups" in result:
-        lines += [
-            f"AUC by {trait:<12}" + "  ".join(f"{auc:.4f}" for auc in result["groups"][trait]["auc"])
-            for trait in ("melanin", "age", "gender")
-        ]
-        chance = result["groups"]["gap_of_random_thirds"]
-        lines.append(
-            "largest gap {largest_gap:.4f} ({largest_gap_of})".format(**result["groups"])
-            + f"; random thirds of people: {chance['mean']:.4f}, at most {chance['most']:.4f}"
-        )
+        for trait in GROUPS:
+            part = result["groups"][trait]
+            aucs = "  ".join(f"{auc:.4f}" for auc in part["auc"])
+            chance = "of random groups {random_mean:.4f}, as large in {random_as_large:.0%}"
+            lines.append(f"AUC by {trait:<10}{aucs}   gap {part['gap']:.4f}, " + chance.format(**part))
+        lines.append("largest gap: {largest_gap:.4f}, of {largest_gap_of}".format(**result["groups"]))
     return "\n".join(lines)
 
 
