@@ -20,7 +20,6 @@ STAGES = {  # name: the function of smoothswap_lib.render that does it; a stage 
     "textures": "paint",
     "hair": "hair_mesh",
     "beard": "beard_mesh",
-    "eyes and mouth": "eye_meshes",
     "handing meshes over": "_shape",
     "picture": "_develop",
     "mask": "_mask",
