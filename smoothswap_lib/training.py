@@ -9,6 +9,7 @@ Devices, precision and processes come from Hugging Face Accelerate; an optimizat
 
 import copy
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,7 @@ def train_embedder(
     seed: int = 0,
     resume: bool = False,
     progress: bool = True,
+    judge: Callable[[nn.Module], Mapping[str, float]] | None = None,
 ) -> TrainingResult:
     """Train the identity embedder into the folder `out`.
 
@@ -51,6 +53,7 @@ def train_embedder(
     data : a data set with `.identities`, or the name or folder of one (`open_data`)
     resume : continue the run in `out`
     progress : bars and messages on stderr
+    judge : measures the embedder (eval mode) every `preview_every` steps; its numbers enter the metrics
 
     Raises
     ------
@@ -85,10 +88,22 @@ def train_embedder(
             values = embedder_step(
                 prepared["embedder"], prepared.get("head"), stepper, x, identity, numbers, accelerator
             )
+            if judge is not None and ((step + 1) % profile.preview_every == 0 or step + 1 == run.total):
+                values |= judged(judge, modules["embedder"])
             run.record(values, rate)
             run.save_if_due()
     run.finish(modules["embedder"], {"network": "Embedder", "arguments": json.dumps(arguments)})
     return TrainingResult(checkpoints.load_embedder(run.folder), run.rows, run.folder, run.step, run.seconds)
+
+
+@torch.no_grad()
+def judged(judge: Callable[[nn.Module], Mapping[str, float]], module: nn.Module) -> dict[str, Tensor]:
+    """What the judge says of a network in the middle of its training, which goes on as if not interrupted."""
+    module.eval()
+    try:
+        return {name: torch.as_tensor(float(value)) for name, value in judge(module).items()}
+    finally:
+        module.train()
 
 
 def classifier_head(num_identities: int, numbers: EmbedderProfile) -> nn.Module | None:

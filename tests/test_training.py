@@ -98,6 +98,23 @@ def test_a_finished_run_holds_what_it_should(finished):
     }
 
 
+def test_a_judge_sees_the_embedder_along_the_way_and_changes_nothing(tmp_path, finished):
+    seen = []
+
+    def judge(module):
+        assert not module.training and not torch.is_grad_enabled()
+        seen.append(module.fc1.weight.clone())
+        return {"answer": len(seen)}
+
+    result = train("embedder", tmp_path / "run", judge=judge)
+    assert len(seen) == 2 and not torch.equal(*seen)  # after steps 5 and 10 of 10
+    assert [row.get("answer") for row in result.metrics] == [None, None, 1, None, 2]
+    assert torch.equal(seen[-1], result.module.fc1.weight)
+    plain = checkpoints.read_tensors(finished["embedder"].folder / "weights.safetensors")[0]
+    judged = checkpoints.read_tensors(result.folder / "weights.safetensors")[0]
+    assert all(torch.equal(plain[name], judged[name]) for name in plain)
+
+
 def test_weights_are_the_moving_average_not_the_last_generator(finished):
     folder = finished["swapper"].folder
     weights, _ = checkpoints.read_tensors(folder / "weights.safetensors")

@@ -1,0 +1,118 @@
+"""Train the embedders of Table 2 alike: the same trunk, data, steps and batches, another loss, several seeds.
+
+    python data/scripts/train_embedders.py --out build/embedders --ship
+
+Runs that were stopped go on where they stood and finished ones are not touched, so the same command is given
+again until nothing is left. The first seed's weights are shipped as `data/checkpoints/LOSS.safetensors` (--ship);
+the learning curves of all go to one file (--curves): a row every `log_every` steps, and every `preview_every`
+steps `auc`, the verification AUC over all pairs of the test split's free images.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+from torch import nn
+
+from smoothswap_lib import evaluation, profiles, training
+from smoothswap_lib.datasets import TrueSwap
+from smoothswap_lib.files import atomic
+from smoothswap_lib.profiles import EMBEDDER_LOSSES
+from smoothswap_lib.runs import RunError
+from smoothswap_lib.training_cli import ship
+
+FREE = -1  # of `attribute_sets`: an image outside of the matrix
+BATCH = 256
+
+
+class Judge:
+    """Verification AUC on the test split: over all pairs of free images, and over the listed pairs."""
+
+    def __init__(self, test: TrueSwap) -> None:
+        self.test, self.free = test, np.flatnonzero(test.attribute_sets == FREE)
+
+    def on_the_way(self, module: nn.Module) -> Mapping[str, float]:
+        """The learning curve's number."""
+        return {"auc": evaluation.verification_auc(self._embed(module, self.free), self._people(self.free))}
+
+    def at_the_end(self, module: nn.Module) -> Mapping[str, float]:
+        """The model card's numbers."""
+        z = self._embed(module, np.arange(len(self.test)))
+        auc = evaluation.verification_auc_pairs(z, *self.test.pairs())
+        return {"verification AUC, 6,000 test pairs": auc, **self.on_the_way(module)}
+
+    def _embed(self, module, rows):
+        starts = range(0, len(rows), BATCH)
+        return evaluation.embed((self.test.image_batch(rows[s : s + BATCH]) for s in starts), module)
+
+    def _people(self, rows):
+        return self.test.identities[rows]
+
+
+def curves(results: Mapping[tuple[str, int], training.TrainingResult]) -> pyarrow.Table:
+    """All runs' metrics, one under the other, with the loss' name and the seed."""
+    rows = [
+        {"embedder": loss, "seed": seed, **row}
+        for (loss, seed), result in results.items()
+        for row in result.metrics
+    ]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pyarrow.table({name: [row.get(name) for row in rows] for name in names})
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("build/embedders"), help="folder of the runs")
+    parser.add_argument("--profile", default="laptop", choices=profiles.names())
+    parser.add_argument("--steps", type=int, help="of each run (default: the profile's)")
+    parser.add_argument("--losses", nargs="+", default=EMBEDDER_LOSSES, choices=EMBEDDER_LOSSES)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--train", default="train", help="a TrueSwap split or a built folder")
+    parser.add_argument("--test", default="test", help="the split of the learning curves")
+    parser.add_argument("--ship", action="store_true", help="ship the first seed's weights")
+    parser.add_argument("--curves", type=Path, help="Parquet file of all learning curves")
+    options = parser.parse_args(arguments)
+    results = {}
+    try:
+        judge = Judge(TrueSwap(options.test))
+        profile = profiles.get(options.profile)
+        if options.steps:
+            profile = profile.override("embedder", {"steps": options.steps})
+        train = training.open_data(options.train, "embedder", profile.size)
+        # Seed by seed, so that a comparison exists as soon as possible.
+        for seed, loss in ((seed, loss) for seed in options.seeds for loss in options.losses):
+            started = time.monotonic()
+            folder = options.out / f"{loss}-{seed}"
+            results[loss, seed] = result = training.train_embedder(
+                profile.override("embedder", {"loss": loss}),
+                folder,
+                train,
+                seed,
+                resume=True,
+                judge=judge.on_the_way,
+            )
+            print(f"{folder}: {result.steps} steps, {time.monotonic() - started:.0f} s now")
+            if options.ship and seed == options.seeds[0]:
+                print(f"shipped {ship(folder, loss, judge.at_the_end)}")
+            if options.curves:
+                with atomic(options.curves) as path:
+                    pyarrow.parquet.write_table(curves(results), path)
+    except (RunError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as interrupt:
+        print(f"\n{interrupt}", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
