@@ -3,9 +3,9 @@
     python data/scripts/train_embedders.py --out build/embedders --ship
 
 Runs that were stopped go on where they stood and finished ones are not touched, so the same command is given
-again until nothing is left. The first seed's weights are shipped as `data/checkpoints/LOSS.safetensors` (--ship);
-the learning curves of all go to one file (--curves): a row every `log_every` steps, and every `preview_every`
-steps `auc`, the verification AUC over all pairs of the test split's free images.
+again until nothing is left. The first seed's weights are shipped as `data/checkpoints/LOSS.safetensors` by
+--ship; the learning curves of all go to the file of --curves: a row every `log_every` steps, and every
+`preview_every` steps `auc`, the verification AUC over all pairs of the test split's free images.
 """
 
 import argparse
