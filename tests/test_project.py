@@ -53,6 +53,7 @@ ORDER = (
     "training",
     "training_cli",
     "smoothness",
+    "probes",
     "evaluation",
     "figures",
     "widgets",
