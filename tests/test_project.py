@@ -55,6 +55,7 @@ ORDER = (
     "smoothness",
     "probes",
     "evaluation",
+    "claims",
     "figures",
     "widgets",
     "checks",
