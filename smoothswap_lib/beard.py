@@ -11,7 +11,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from smoothswap_lib.hairline import beard_cover
-from smoothswap_lib.head import HeadModel, Mesh, smoothstep, vertex_normals
+from smoothswap_lib.head import HeadModel, Mesh, smoothstep, unit, vertex_normals
 from smoothswap_lib.strands import lock_colors, ribbons
 from smoothswap_lib.traits import Identity, State
 
@@ -63,7 +63,7 @@ def beard_mesh(model: HeadModel, vertices: np.ndarray, identity: Identity, state
     weights = skin.weights[locks.places]
     normals = vertex_normals(vertices, skin.triangles)
     surface = _mean(vertices, corners, weights)
-    facing = _unit(_mean(normals, corners, weights))
+    facing = unit(_mean(normals, corners, weights))
     paths = surface + locks.height[..., None] * facing + locks.hanging
     return ribbons(paths, locks.widths, facing[:, :1].repeat(POINTS, 1), locks.colors)
 
@@ -83,7 +83,7 @@ def _skin(model) -> _Skin:
     u, v = np.sort(rng.uniform(0, 1, (2, SKIN_POINTS)), axis=0)
     weights = np.stack([u, v - u, 1 - v], 1)  # uniform in a triangle
     points = _mean(model.template, triangles[triangle], weights)
-    normals = _unit(_mean(vertex_normals(model.template, triangles), triangles[triangle], weights))
+    normals = unit(_mean(vertex_normals(model.template, triangles), triangles[triangle], weights))
     uv = _mean(model.textured_uv, textured[triangle], weights)
     mask = np.maximum(model.masks["lips"], model.masks["inside_mouth"])
     rows = ((1 - uv[:, 1]) * (len(mask) - 1)).round().astype(int)
@@ -131,10 +131,10 @@ def _walk(skin, roots, lengths, rng):
     path, near = [position], [place]
     for _ in range(STEPS):
         normal = skin.normals[place]
-        along = _unit(wish - (wish * normal).sum(1, keepdims=True) * normal)
+        along = unit(wish - (wish * normal).sum(1, keepdims=True) * normal)
         # The skin faces down here: hair falls free instead of following it backward.
         free = free | (normal[:, 2] < -0.55)
-        direction = np.where(free[:, None], _unit(GRAVITY), along)
+        direction = np.where(free[:, None], unit(GRAVITY), along)
         position = position + direction * (lengths / STEPS)[:, None]
         _, place = skin.tree.query(position)
         # Back to the skin along its normal only: snapping to a point would stop locks whose steps are short.
@@ -151,7 +151,3 @@ def _walk(skin, roots, lengths, rng):
 def _mean(values, corners, weights):
     """Weighted means (..., 3 or 2) of values at the three corners (..., 3)."""
     return (values[corners] * weights[..., None]).sum(-2)
-
-
-def _unit(vectors):
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from smoothswap_lib.hairline import scalp_cover
-from smoothswap_lib.head import SCALP_CENTER, HeadModel, Mesh, join_meshes, smoothstep, vertex_normals
+from smoothswap_lib.head import SCALP_CENTER, HeadModel, Mesh, join_meshes, smoothstep, unit, vertex_normals
 from smoothswap_lib.strands import curl, lock_colors, ribbons
 from smoothswap_lib.traits import Identity, State
 
@@ -156,7 +156,7 @@ def _at(grid, roots):
 
 def _cap(scalp, roots, style, depth) -> Mesh:
     """The skull's surface lifted where hair grows and sunk into the skin where none does."""
-    out = _unit(scalp - SCALP_CENTER)
+    out = unit(scalp - SCALP_CENTER)
     inside = smoothstep(0.15, 0.8, roots.cap_cover)
     share = 0.85 if style.flow == "up" else 0.45
     lifted = scalp + out * (share * depth * inside - 0.006 * (1 - inside))[..., None]
@@ -167,7 +167,7 @@ def _cap(scalp, roots, style, depth) -> Mesh:
 
 def _comb(scalp, points, roots, style, identity, state, depth):
     """Paths (N, POINTS, 3) of the locks, root first, and the way (N, POINTS, 3) their broad side looks."""
-    out = _unit(points - SCALP_CENTER)
+    out = unit(points - SCALP_CENTER)
     flow = FLOWS[style.flow](points, out, identity) + 0.12 * roots.stray
     length = _lengths(points, out, roots, identity, state)
     fringe = _is_fringe(out, roots, identity)
@@ -184,23 +184,23 @@ def _comb(scalp, points, roots, style, identity, state, depth):
     paths = [position]
     for number in range(1, POINTS):
         along = number / (POINTS - 1)
-        out = _unit(position - SCALP_CENTER)
+        out = unit(position - SCALP_CENTER)
         if style.flow == "tie":  # the way to it changes as the lock gets there
             flow = TIE + 0.012 * roots.stray - position
-        tangent = _unit(flow - (flow * out).sum(1, keepdims=True) * out)
+        tangent = unit(flow - (flow * out).sum(1, keepdims=True) * out)
         rise = style.lift * max(1 - along, 0 if style.flow != "up" else 1)
         direction = (1 - rise) * tangent + rise * out
         pull = np.minimum(style.weight * 3 * along * (length / 0.06), HEAVIEST)[:, None]
-        position = position + step[:, None] * _unit(direction + pull * DOWN)
+        position = position + step[:, None] * unit(direction + pull * DOWN)
         grown = np.minimum(along * 3, 1)
         position = _outside(position, radius, clearance * grown, cling=style.flow in CLINGING)
         if identity.hair_style in BESIDE_FACE:
             position = np.where(fringe[:, None], position, _beside_face(position, roots))
         paths.append(position)
     paths = np.stack(paths, 1)
-    facing = _unit(paths - SCALP_CENTER)
+    facing = unit(paths - SCALP_CENTER)
     hanging = smoothstep(-0.02, -0.08, paths[..., 2:])
-    facing = _unit(facing - hanging * facing * [0, 0, 1])
+    facing = unit(facing - hanging * facing * [0, 0, 1])
     if style.turns:
         amount = 0.35 + 0.65 * identity.hair_curl
         turns = style.turns * roots.length * np.sqrt(length / np.median(length))
@@ -236,7 +236,7 @@ def _fringe_length(points, roots, identity, state):
 
 def _from_crown(points, out, identity):
     away = points - CROWN
-    return _unit(away) + np.array([0.15 * np.sign(identity.parting), -0.1, -0.1])
+    return unit(away) + np.array([0.15 * np.sign(identity.parting), -0.1, -0.1])
 
 
 def _from_part(points, out, identity):
@@ -264,7 +264,7 @@ def _upward(points, out, identity):
 
 
 def _to_tie(points, out, identity):
-    return _unit(TIE - points)
+    return unit(TIE - points)
 
 
 FLOWS = {
@@ -327,8 +327,8 @@ def _tied(identity, state) -> Mesh:
     size = 0.024 + 0.014 * identity.hair_volume + 0.0003 * state.hair_length
     if identity.hair_style == "bun":
         center = TIE + np.array([0, 0.012, 0.045]) * (1 + identity.hair_volume)
-        start = _unit(rng.normal(0, 1, (260, 3)))
-        turn = _unit(np.cross(start, rng.normal(0, 1, (260, 3))))
+        start = unit(rng.normal(0, 1, (260, 3)))
+        turn = unit(np.cross(start, rng.normal(0, 1, (260, 3))))
         angle = np.linspace(0, 1.6, POINTS)[:, None]
         out = start[:, None] * np.cos(angle) + turn[:, None] * np.sin(angle)
         paths, facing = center + size * out, out
@@ -339,7 +339,7 @@ def _tied(identity, state) -> Mesh:
         sway = np.array([0.10 * np.sign(identity.parting), 0.0, 0.0])  # over one shoulder, to be seen
         middle = TIE + along * (length * DOWN + sway) + np.sin(np.pi * along) * [0, 0.03, 0.02]
         paths = middle + spread * np.sqrt(along)
-        facing = _unit(spread + np.array([0, 0.005, 0])) + 0 * paths
+        facing = unit(spread + np.array([0, 0.005, 0])) + 0 * paths
     colors = lock_colors(rng, np.array(identity.hair), identity.gray, len(paths))
     return ribbons(paths, np.full(len(paths), 0.008), facing, colors)
 
@@ -348,7 +348,3 @@ def _grid_triangles(columns, rows):
     index = np.arange(columns * rows).reshape(columns, rows)
     a, b, c, d = index[:-1, :-1], index[1:, :-1], index[:-1, 1:], index[1:, 1:]
     return np.concatenate([np.stack([a, c, b], -1).reshape(-1, 3), np.stack([b, c, d], -1).reshape(-1, 3)])
-
-
-def _unit(vectors):
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)

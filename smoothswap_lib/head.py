@@ -162,6 +162,11 @@ def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
 
 
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (..., 3) at length 1; those without a direction stay short."""
+    return vectors / np.maximum(np.sqrt(np.einsum("...i,...i", vectors, vectors)), 1e-12)[..., None]
+
+
 def smoothstep(low: float, high: float, value: np.ndarray) -> np.ndarray:
     """0 below low, 1 above high, smooth between."""
     t = np.clip((value - low) / (high - low), 0, 1)

@@ -15,7 +15,7 @@ DISTANCE = 1.3  # meters from the face to a lamp
 KEY = 1.3
 # Cameras meter: the picture brightens less than the lamps do.
 METERED = 0.6
-LEAST_AMBIENT, AMBIENT_SLOPE = 0.26, 0.66  # of the surrounding, by the attribute
+LEAST_AMBIENT, AMBIENT_SLOPE = 0.34, 0.66  # of the surrounding, by the attribute
 
 
 @dataclass(frozen=True)

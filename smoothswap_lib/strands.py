@@ -5,7 +5,7 @@ Scalp hair and beards are both made of these. Depends on head.
 
 import numpy as np
 
-from smoothswap_lib.head import Mesh
+from smoothswap_lib.head import Mesh, unit
 
 ROUNDNESS = 0.75  # radians by which the normals of a ribbon's two edges lean apart: it shades like a lock
 EDGE_SHADE = 0.12  # one edge is lighter by this share and the other darker: a lock has strands
@@ -26,9 +26,9 @@ def ribbons(paths: np.ndarray, widths: np.ndarray, facing: np.ndarray, colors: n
     count, points = paths.shape[:2]
     if widths.ndim == 1:
         widths = widths[:, None] * taper(points)
-    tangent = _unit(np.gradient(paths, axis=1))
+    tangent = unit(np.gradient(paths, axis=1))
     facing = np.broadcast_to(facing[:, None] if facing.ndim == 2 else facing, paths.shape)
-    across = _unit(np.cross(tangent, facing))
+    across = unit(np.cross(tangent, facing))
     outward = np.cross(across, tangent)
     half = 0.5 * widths[..., None] * across
     lean = np.sin(ROUNDNESS) * across
@@ -54,7 +54,7 @@ def straight(roots: np.ndarray, directions: np.ndarray, lengths: np.ndarray, poi
     """Paths (N, points, 3) that leave `roots` along `directions` and bend down by `sag` of their length."""
     along = np.linspace(0, 1, points)[:, None]
     reach = lengths[:, None, None]
-    paths = roots[:, None] + _unit(directions)[:, None] * along * reach
+    paths = roots[:, None] + unit(directions)[:, None] * along * reach
     paths[..., 2:] -= sag * along**2 * reach
     return paths
 
@@ -66,7 +66,7 @@ def curl(paths: np.ndarray, facing: np.ndarray, radius, turns, phase: np.ndarray
     """
     along = np.linspace(0, 1, paths.shape[1])
     facing = np.broadcast_to(facing[:, None] if facing.ndim == 2 else facing, paths.shape)
-    across = _unit(np.cross(_unit(np.gradient(paths, axis=1)), facing))
+    across = unit(np.cross(unit(np.gradient(paths, axis=1)), facing))
     angle = phase[:, None] + 2 * np.pi * np.reshape(turns, (-1, 1)) * along
     grown = np.reshape(radius, (-1, 1)) * np.minimum(3 * along, 1)
     sideways = (grown * np.cos(angle))[..., None] * across
@@ -82,10 +82,6 @@ def lock_colors(rng: np.random.Generator, base: np.ndarray, gray: float, count: 
     warmth = 1 + rng.normal(0, 0.05, (count, 1)) * np.array([1.0, 0.0, -1.0])
     pigmented = np.asarray(base) * shade * warmth
     return np.clip(pigmented * (1 - share) + GRAY * np.sqrt(shade) * share, 0, 1)
-
-
-def _unit(vectors):
-    return vectors / np.maximum(np.sqrt(np.einsum("...i,...i", vectors, vectors)), 1e-12)[..., None]
 
 
 def _ribbon_triangles(count, points):

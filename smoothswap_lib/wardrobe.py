@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.sparse import csr_array, identity, vstack
 
-from smoothswap_lib.head import HeadModel, Mesh, join_meshes, smoothstep, vertex_normals
+from smoothswap_lib.head import HeadModel, Mesh, join_meshes, smoothstep, unit, vertex_normals
 from smoothswap_lib.traits import Attributes
 
 THROAT = (0.04, -0.157)  # y and z of the crew neckline at the throat, on the template, meters
@@ -271,10 +271,10 @@ def _tube(path, radius, closed=False) -> Mesh:
     """A round tube along (K, 3) points."""
     ahead = np.roll(path, -1, 0) if closed else np.concatenate([path[1:], 2 * path[-1:] - path[-2:-1]])
     back = np.roll(path, 1, 0) if closed else np.concatenate([2 * path[:1] - path[1:2], path[:-1]])
-    tangent = _unit(ahead - back)
+    tangent = unit(ahead - back)
     # Rims and bridge lie across the view, temples along it.
     helper = [0.0, 1.0, 0.0] if np.abs(tangent[:, 1]).mean() < 0.7 else [0.0, 0.0, 1.0]
-    first = _unit(np.cross(tangent, helper))
+    first = unit(np.cross(tangent, helper))
     second = np.cross(tangent, first)
     angle = np.arange(TUBE_SIDES) * 2 * np.pi / TUBE_SIDES
     normals = np.cos(angle)[:, None] * first[:, None] + np.sin(angle)[:, None] * second[:, None]
@@ -295,7 +295,7 @@ def _disk(rim) -> Mesh:
     points = np.concatenate([rim, rim.mean(0, keepdims=True) - [[0, 0.001, 0]]])
     number = np.arange(len(rim))
     triangles = np.stack([number, np.roll(number, -1), np.full(len(rim), len(rim))], 1)
-    normals = _unit(points - [rim[:, 0].mean(), 0.06, rim[:, 2].mean()])  # a shallow dome's: it has a glint
+    normals = unit(points - [rim[:, 0].mean(), 0.06, rim[:, 2].mean()])  # a shallow dome's: it has a glint
     return Mesh(points, triangles, normals)
 
 
@@ -303,7 +303,3 @@ def _painted(meshes, color) -> Mesh:
     mesh = join_meshes(meshes)
     mesh.colors = np.tile(np.clip(color, 0, 1), (len(mesh.vertices), 1))
     return mesh
-
-
-def _unit(vectors):
-    return vectors / np.maximum(np.sqrt(np.einsum("...i,...i", vectors, vectors)), 1e-12)[..., None]

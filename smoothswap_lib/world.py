@@ -32,23 +32,33 @@ __all__ = [
     "neutral_attributes", "sample_attributes", "sample_identity", "sample_state", "sequence", "to_columns",
 ]  # fmt: skip
 
-# How an expression is drawn: (actions, probability, least, most). Left and right move together.
+# How an expression is drawn: of each group at most one, as (actions, probability, least, most).
+# Left and right move together.
 EXPRESSIONS = (
-    (("mouthSmileLeft", "mouthSmileRight"), 0.45, 0.4, 1.0),
-    (("mouthFrownLeft", "mouthFrownRight"), 0.15, 0.2, 0.9),
-    (("jawOpen",), 0.35, 0.25, 0.9),
-    (("browDownLeft", "browDownRight"), 0.25, 0.2, 1.0),
-    (("browInnerUp",), 0.25, 0.2, 1.0),
-    (("browOuterUpLeft", "browOuterUpRight"), 0.2, 0.2, 1.0),
-    (("eyeBlinkLeft", "eyeBlinkRight"), 0.18, 0.6, 1.0),
-    (("eyeSquintLeft", "eyeSquintRight"), 0.2, 0.2, 1.0),
-    (("eyeWideLeft", "eyeWideRight"), 0.12, 0.2, 0.8),
-    (("mouthPucker",), 0.1, 0.2, 0.9),
-    (("mouthFunnel",), 0.08, 0.2, 0.7),
-    (("mouthStretchLeft", "mouthStretchRight"), 0.08, 0.2, 0.8),
-    (("noseSneerLeft", "noseSneerRight"), 0.08, 0.2, 0.8),
-    (("cheekPuff",), 0.06, 0.2, 0.8),
+    (
+        (("mouthSmileLeft", "mouthSmileRight"), 0.4, 0.6, 1.0),
+        (("mouthFrownLeft", "mouthFrownRight"), 0.12, 0.3, 0.9),
+        (("mouthStretchLeft", "mouthStretchRight"), 0.07, 0.3, 0.9),
+        (("mouthPucker",), 0.07, 0.3, 0.9),
+        (("mouthFunnel",), 0.06, 0.3, 0.7),
+    ),
+    (
+        (("eyeBlinkLeft", "eyeBlinkRight"), 0.18, 0.9, 1.0),
+        (("eyeSquintLeft", "eyeSquintRight"), 0.18, 0.2, 1.0),
+        (("eyeWideLeft", "eyeWideRight"), 0.12, 0.2, 0.8),
+    ),
+    ((("jawOpen",), 0.35, 0.4, 1.0),),
+    ((("browDownLeft", "browDownRight"), 0.25, 0.2, 1.0),),
+    ((("browInnerUp",), 0.25, 0.2, 1.0),),
+    ((("browOuterUpLeft", "browOuterUpRight"), 0.2, 0.2, 1.0),),
+    ((("noseSneerLeft", "noseSneerRight"), 0.08, 0.2, 0.8),),
+    ((("cheekPuff",), 0.06, 0.2, 0.8),),
 )
+# What moves along, and by what share: a smile lifts the cheeks and bares the upper teeth.
+FOLLOWERS = {
+    f"mouthSmile{side}": ((f"cheekSquint{side}", 0.6), (f"mouthUpperUp{side}", 0.35))
+    for side in ("Left", "Right")
+}
 
 # Linear RGB; a drawn color is one of these times a factor.
 HAIR_COLORS = ((0.012, 0.010, 0.009), (0.04, 0.024, 0.015), (0.10, 0.055, 0.028), (0.22, 0.13, 0.06),
@@ -60,15 +70,30 @@ HAIR_LENGTHS = {  # mm of a strand, least and most
     "quiff": (45, 75), "curls": (50, 95), "afro": (35, 90), "bob": (150, 210), "long": (260, 360),
     "wavy": (230, 340), "bun": (20, 45), "ponytail": (20, 45),
 }  # fmt: skip
-SHARE_BEARDED, SHARE_WITH_GLASSES = 0.35, 0.22
-SPREAD = 0.5  # deviation of a local shape, before it is clipped to [-1, 1]
-# Shapes whose ends look damaged rather than different.
-SMALLER_SPREADS = {
-    "ear-rot-forward": 0.3, "ear-wing-incr": 0.35, "head-age-incr": 0.3, "head-angle-out": 0.3,
-    "eye-push1-out": 0.3, "eye-push2-out": 0.3, "eye-height1-incr": 0.35, "eye-height3-incr": 0.35,
-    "mouth-scale-depth-incr": 0.35, "mouth-trans-forward": 0.35, "chin-prognathism-incr": 0.35,
-    "neck-scale-vert-incr": 0.3, "nose-compression-uncompress": 0.35, "forehead-trans-forward": 0.35,
-}  # fmt: skip
+SHARE_BEARDED, SHARE_WITH_GLASSES = 0.25, 0.15
+SPREAD = 0.6  # deviation of a local shape, before it is clipped to [-1, 1]
+# Shapes whose ends look damaged rather than different, or like an expression or a pose: whose mouth corners
+# point up by nature seems to smile, and a nose that points up makes a face look raised.
+SMALLER_SPREADS = (
+    dict.fromkeys((name for name in SINGLE_SHAPES if name.startswith("mouth")), 0.2)
+    | dict.fromkeys((
+        "chin-height-incr", "chin-jaw-drop-incr", "chin-prominent-incr", "eye-trans-up",
+        "eyebrows-trans-forward", "eyebrows-trans-up", "forehead-nubian-incr", "head-scale-vert-incr",
+        "nose-base-up", "nose-greek-incr", "nose-nostrils-angle-up", "nose-point-up",
+        "nose-scale-depth-incr", "nose-scale-vert-incr", "nose-trans-forward", "nose-trans-up",
+        "nose-volume-incr",
+    ), 0.4)
+    | dict.fromkeys((
+        "eye-bag-incr", "eye-corner1-up", "eye-corner2-up", "eye-eyefold-up", "eye-height2-incr",
+        "eye-scale-incr",
+    ), 0.45)
+    | {
+        "ear-rot-forward": 0.3, "ear-wing-incr": 0.35, "head-age-incr": 0.3, "head-angle-out": 0.3,
+        "eye-push1-out": 0.3, "eye-push2-out": 0.3, "eye-height1-incr": 0.35, "eye-height3-incr": 0.35,
+        "mouth-scale-horiz-incr": 0.35, "mouth-angles-up": 0.15, "chin-prognathism-incr": 0.35,
+        "neck-scale-vert-incr": 0.3, "nose-compression-uncompress": 0.35, "forehead-trans-forward": 0.35,
+    }
+)  # fmt: skip
 
 
 def shape_spreads() -> np.ndarray:
@@ -124,19 +149,15 @@ def sample_state(rng: np.random.Generator) -> State:
 
 def sample_attributes(rng: np.random.Generator) -> Attributes:
     """Draw a picture for anyone to be in: pose, expression, gaze, light, background, clothes, camera."""
-    actions = dict.fromkeys(ACTIONS, 0.0)
-    for names, probability, least, most in EXPRESSIONS:
-        strength = rng.uniform(least, most)
-        if rng.random() < probability:
-            actions |= {name: float(np.clip(strength + rng.normal(0, 0.04), 0, 1)) for name in names}
+    actions = _expression(rng)
     gaze_x, gaze_y = np.clip(rng.normal(0, (12, 7)), -25, 25)
     top = _color(rng)
     worn = GLASSES[rng.integers(1, len(GLASSES))]
     return Attributes(
         yaw=float(np.clip(rng.normal(0, 20), -45, 45)),
-        pitch=float(np.clip(rng.normal(0, 12), -25, 25)),
+        pitch=float(rng.uniform(-25, 25)),
         roll=float(np.clip(rng.normal(0, 5), -15, 15)),
-        actions=tuple(actions.values()),
+        actions=actions,
         gaze_x=float(gaze_x),
         gaze_y=float(gaze_y),
         lighting=LIGHTINGS[rng.integers(len(LIGHTINGS))],
@@ -162,6 +183,22 @@ def sample_attributes(rng: np.random.Generator) -> Attributes:
         shift_x=float(np.clip(rng.normal(0, 0.015), -0.04, 0.04)),
         shift_y=float(np.clip(rng.normal(0, 0.015), -0.04, 0.04)),
     )
+
+
+def _expression(rng) -> tuple[float, ...]:
+    """Strengths of all ACTIONS, in their order."""
+    strengths = dict.fromkeys(ACTIONS, 0.0)
+    for group in EXPRESSIONS:
+        bounds = np.cumsum([probability for _, probability, _, _ in group])
+        chosen = int(np.searchsorted(bounds, rng.random(), side="right"))
+        if chosen == len(group):
+            continue
+        names, _, least, most = group[chosen]
+        strength = rng.uniform(least, most)
+        for name in names:
+            strengths[name] = float(np.clip(strength + rng.normal(0, 0.04), 0, 1))
+            strengths |= {other: share * strengths[name] for other, share in FOLLOWERS.get(name, ())}
+    return tuple(strengths.values())
 
 
 def neutral_attributes() -> Attributes:

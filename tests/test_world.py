@@ -78,8 +78,12 @@ def test_samples_keep_to_their_ranges(kind, seed):
     assert record == sample(np.random.default_rng(seed))
 
 
+DRAWN = [expression for group in world.EXPRESSIONS for expression in group]
+
+
 def test_expressions_are_made_of_actions():
-    drawn = [name for names, *_ in world.EXPRESSIONS for name in names]
+    drawn = [name for names, *_ in DRAWN for name in names]
+    drawn += [name for followers in world.FOLLOWERS.values() for name, _ in followers]
     assert len(set(drawn)) == len(drawn) and set(drawn) < set(world.ACTIONS)
 
 
@@ -123,6 +127,7 @@ def test_the_shapes_that_are_held_back_exist():
         ("identity.melanin", 0, 1),
         ("identity.age", 0.05, 0.95),
         ("identity.weight", 0.1, 0.9),
+        ("attributes.pitch", -25, 25),
         ("attributes.light_azimuth", -70, 70),
         ("attributes.zoom", 0.84, 0.98),
         ("state.stubble", 0, 1),
@@ -157,7 +162,7 @@ def test_hair_is_as_long_as_its_style(people):
         assert most >= lengths.max() >= most - 0.1 * (most - least)
 
 
-@pytest.mark.parametrize("name, spread", [("yaw", 19.6), ("pitch", 11.6), ("roll", 4.99), ("gaze_x", 11.6)])
+@pytest.mark.parametrize("name, spread", [("yaw", 19.6), ("roll", 4.99), ("gaze_x", 11.6)])
 def test_poses_are_centered_and_symmetric(people, name, spread):
     angles = column(people, f"attributes.{name}")
     assert abs(angles.mean()) < 5 * spread / np.sqrt(len(angles))
@@ -166,17 +171,29 @@ def test_poses_are_centered_and_symmetric(people, name, spread):
 
 def test_expressions_come_as_often_as_stated(people):
     names, values = people
-    for actions, probability, _, most in world.EXPRESSIONS:
+    for actions, probability, _, most in DRAWN:
         columns = [column(people, f"attributes.actions.{action}") for action in actions]
         often = (columns[0] > 0).mean()
         assert often == pytest.approx(probability, abs=4.5 * np.sqrt(probability / len(values)))
         assert columns[0].max() < most + 0.25
         if len(columns) == 2:  # the same strength left and right, but for a deviation of .04 each
             assert np.abs(columns[0] - columns[1]).max() < 0.35
-    still = {f"attributes.actions.{a}" for a in world.ACTIONS} - {
-        f"attributes.actions.{a}" for names_, *_ in world.EXPRESSIONS for a in names_
-    }
+    moved = {a for actions, *_ in DRAWN for a in actions}
+    moved |= {a for followers in world.FOLLOWERS.values() for a, _ in followers}
+    still = {f"attributes.actions.{a}" for a in set(world.ACTIONS) - moved}
     assert not values[:, [names.index(name) for name in still]].any()
+
+
+def test_a_mouth_and_an_eye_do_one_thing_at_a_time(people):
+    for group in world.EXPRESSIONS:
+        drawn = np.stack([column(people, f"attributes.actions.{actions[0]}") > 0 for actions, *_ in group])
+        assert drawn.sum(0).max() == 1
+
+
+def test_a_smile_reaches_the_cheeks(people):
+    smile = column(people, "attributes.actions.mouthSmileLeft")
+    for name, share in world.FOLLOWERS["mouthSmileLeft"]:
+        assert column(people, f"attributes.actions.{name}") == pytest.approx(share * smile)
 
 
 def test_the_passport_picture_is_still_and_plain():

@@ -27,6 +27,7 @@ from smoothswap_lib.datasets import TrueSwap
 from smoothswap_lib.evaluation import embed, verification_auc, verification_auc_pairs
 from smoothswap_lib.masks import MASK_NAMES
 from smoothswap_lib.traits import CHOICES, COLORS
+from smoothswap_lib.world import EXPRESSIONS, FOLLOWERS
 
 YEARS = 65  # of one unit of age: 0 is about 25 years, 1 about 90
 # Drawn from another column, as the datasheet says, so their correlation is no finding.
@@ -83,6 +84,16 @@ def scalars(split: Split, kinds: tuple[str, ...], rows) -> tuple[list[str], np.n
     return list(kept), np.stack(list(kept.values()), axis=1)
 
 
+def ties(names: list[str]) -> np.ndarray:
+    """(columns,) a number for each; equal ones are tied on purpose, as a mouth that smiles does not frown."""
+    groups = {}
+    for number, group in enumerate(EXPRESSIONS):
+        for action in (action for actions, *_ in group for action in actions):
+            for tied in (action, *(follower for follower, _ in FOLLOWERS.get(action, ()))):
+                groups["attributes.actions." + tied.removesuffix("Left").removesuffix("Right")] = number
+    return np.array([groups.get(name, len(EXPRESSIONS) + place) for place, name in enumerate(names)])
+
+
 def correlations(split: Split, rng) -> dict:
     """The largest correlation between two different numbers, and what independent ones would show by chance.
 
@@ -101,12 +112,13 @@ def correlations(split: Split, rng) -> dict:
 def _largest(names, drawn, held, rng) -> dict:
     """Largest |r| of pairs with a column of `drawn` in them; `held` stands before it and is not shuffled."""
     held = np.empty((len(drawn), 0)) if held is None else held
-    matrix = _correlation(held, drawn)
+    tied = ties(names)
+    matrix = _correlation(held, drawn, tied)
     first, second = np.unravel_index(np.argmax(matrix), matrix.shape)
     chance = []
     for _ in range(PERMUTATIONS):
         shuffled = np.stack([rng.permutation(column) for column in drawn.T], axis=1)
-        chance.append(_correlation(held, shuffled).max())
+        chance.append(_correlation(held, shuffled, tied).max())
     return {
         "columns": len(names),
         "largest": float(matrix.max()),
@@ -116,13 +128,12 @@ def _largest(names, drawn, held, rng) -> dict:
     }
 
 
-def _correlation(held, drawn):
-    """(held + drawn, drawn) absolute correlations, 0 on the diagonal."""
+def _correlation(held, drawn, tied):
+    """(held + drawn, drawn) absolute correlations, 0 on the diagonal and where two columns are tied."""
     z = np.concatenate([held, drawn], axis=1)
     z = (z - z.mean(0)) / (z.std(0) * np.sqrt(len(z)))
     matrix = np.abs(z.T @ z[:, held.shape[1] :])
-    matrix[held.shape[1] + np.arange(drawn.shape[1]), np.arange(drawn.shape[1])] = 0
-    return matrix
+    return np.where(tied[:, None] == tied[held.shape[1] :], 0, matrix)
 
 
 def styles(split: Split) -> dict:
