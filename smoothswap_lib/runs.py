@@ -198,9 +198,10 @@ class Run:
                 f"Stopped after step {self.step}, which is saved: continue with --resume."
             )
 
-    def due(self, every: int) -> bool:
-        """Whether the step that just ended is one of `every`, or the last."""
-        return self.step % every == 0 or self.step == self.total
+    def due(self, every: int, taken: int | None = None) -> bool:
+        """Whether the step that just ended is one of `every`, or the last; `taken` asks for another one."""
+        taken = self.step if taken is None else taken
+        return taken % every == 0 or taken == self.total
 
     def save(self) -> None:
         """Write metrics and state; the state last, as it says how many of the rows count."""

@@ -88,7 +88,7 @@ def train_embedder(
             values = embedder_step(
                 prepared["embedder"], prepared.get("head"), stepper, x, identity, numbers, accelerator
             )
-            if judge is not None and ((step + 1) % profile.preview_every == 0 or step + 1 == run.total):
+            if judge is not None and run.due(profile.preview_every, step + 1):
                 values |= judged(judge, modules["embedder"])
             run.record(values, rate)
             run.save_if_due()

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from balance_figure import SPREAD_COLUMNS, figure
+from embedding import embed_rows
 from results import write_result
 from scipy.fft import dctn
 from scipy.spatial.distance import cdist
@@ -24,7 +25,7 @@ from tqdm import tqdm
 
 from smoothswap_lib import load_embedder
 from smoothswap_lib.datasets import TrueSwap
-from smoothswap_lib.evaluation import embed, verification_auc, verification_auc_pairs
+from smoothswap_lib.evaluation import verification_auc, verification_auc_pairs
 from smoothswap_lib.masks import MASK_NAMES
 from smoothswap_lib.traits import CHOICES, COLORS
 from smoothswap_lib.world import EXPRESSIONS, FOLLOWERS
@@ -262,7 +263,8 @@ def group_aucs(test: Split, name: str, rng) -> dict:
 
     A gap means little where random groups of people show one as large: these are measured beside it.
     """
-    z = _embedded(test, name)
+    rows = np.arange(len(test.data))
+    z = embed_rows(test.data, rows, load_embedder(name), f"embeddings of {test.name}")
     place = np.searchsorted(test.people, test.identities)
     chance = {}
     for parts in set(GROUPS.values()):
@@ -280,12 +282,6 @@ def group_aucs(test: Split, name: str, rng) -> dict:
     result["largest_gap_of"] = max(GROUPS, key=lambda trait: result[trait]["gap"])
     result["largest_gap"] = result[result["largest_gap_of"]]["gap"]
     return result
-
-
-def _embedded(split, name):
-    rows = np.arange(len(split.data))
-    starts = tqdm(range(0, len(rows), PIXEL_CHUNK), desc=f"embeddings of {split.name}", leave=False)
-    return embed((split.data.image_batch(rows[s : s + PIXEL_CHUNK]) for s in starts), load_embedder(name))
 
 
 def _aucs_of(z, identities, group, parts) -> dict:

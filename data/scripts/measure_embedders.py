@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from embedding import BATCH, embed_rows
 from results import write_result
 from tqdm import tqdm
 
 from smoothswap_lib import checkpoints, evaluation, probes, smoothness
 from smoothswap_lib.datasets import TrueSwap, to_float
 
-BATCH = 256
 PAIRS = 4000
 RATIOS = (0.25, 0.5)
 GALLERIES = (100, 300, 1000, 3000, 10_000)  # and the whole one
@@ -52,11 +52,6 @@ class Faces:
         )
         self.free = np.flatnonzero(test.attribute_sets < 0)
 
-    def of_rows(self, data: TrueSwap, rows, embedder) -> torch.Tensor:
-        """Embeddings of a split's rows."""
-        parts = np.array_split(np.asarray(rows), -(-len(rows) // BATCH))
-        return evaluation.embed((data.image_batch(part) for part in parts), embedder)
-
 
 def floats(images: np.ndarray) -> torch.Tensor:
     """(..., H, W, 3) uint8 -> (n, 3, H, W) in [-1, 1]."""
@@ -64,13 +59,8 @@ def floats(images: np.ndarray) -> torch.Tensor:
     return to_float(torch.from_numpy(flat).permute(0, 3, 1, 2))
 
 
-def score(value: smoothness.SmoothnessScore) -> dict:
-    """A score as plain numbers."""
-    return {"mean": value.mean, "low": value.low, "high": value.high}
-
-
-def interval(value: probes.Interval) -> dict:
-    """An interval as plain numbers."""
+def interval(value: smoothness.SmoothnessScore | probes.Interval) -> dict:
+    """Mean and interval as plain numbers."""
     return {"mean": value.mean, "low": value.low, "high": value.high}
 
 
@@ -84,7 +74,7 @@ def table_2(faces: Faces, z_test, z_gallery, seed: int) -> dict:
     }
     for r in RATIOS:
         found = smoothness.smoothness_score(z_test, z_gallery, r, PAIRS, seed, people)
-        result[f"d_smooth_r{r}"] = score(found)
+        result[f"d_smooth_r{r}"] = interval(found)
     unique = smoothness.unique_per_interpolation(z_test, z_gallery, 64, 9, seed, people)
     result["unique_of_9"] = {"mean": unique.mean, "deviation": unique.standard_deviation}
     order = np.random.default_rng(seed).permutation(len(z_gallery))
@@ -103,7 +93,7 @@ def with_renderer(faces: Faces, embedder, z_test) -> dict:
         rows = faces.between[f"{prefix}rows"]
         z_mean = evaluation.embed(floats(faces.between[f"{prefix}images"]).split(BATCH), embedder)
         z_path = torch.stack([z_test[rows[:, 0]], z_mean, z_test[rows[:, 1]]], dim=1)
-        result[name] = score(smoothness.smoothness_score_path(z_path, 0.5)) | {"pairs": len(rows)}
+        result[name] = interval(smoothness.smoothness_score_path(z_path, 0.5)) | {"pairs": len(rows)}
     return result
 
 
@@ -178,8 +168,7 @@ def robustness(faces: Faces, embedder, z_test, seed: int) -> dict:
 
 def measure(faces: Faces, embedder, seed: int = 0) -> dict:
     """All that is measured of one embedder."""
-    z_test = faces.of_rows(faces.test, np.arange(len(faces.test)), embedder)
-    z_gallery = faces.of_rows(faces.train, np.arange(len(faces.train)), embedder)
+    z_test, z_gallery = (embed_rows(d, np.arange(len(d)), embedder) for d in (faces.test, faces.train))
     unit = smoothness.mean_pair_distance(z_test, seed=seed)
     return {
         "table_2": table_2(faces, z_test, z_gallery, seed),

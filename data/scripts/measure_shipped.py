@@ -16,22 +16,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from embedding import BATCH, embed_rows
 from results import write_result
 
 from smoothswap_lib import evaluation, load_embedder, load_generator
 from smoothswap_lib.checkpoints import read_metadata, weights_path
 from smoothswap_lib.datasets import TrueSwap
 
-BATCH = 256
 DRAWS = 1000  # of the bootstrap
 
 
 def verification(data: TrueSwap, embedder) -> float:
     """AUC over the split's listed pairs."""
-    rows = np.arange(len(data))
-    z = evaluation.embed(
-        (data.image_batch(rows[s : s + BATCH]) for s in range(0, len(rows), BATCH)), embedder
-    )
+    z = embed_rows(data, np.arange(len(data)), embedder)
     return evaluation.verification_auc_pairs(z, *data.pairs())
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow
 import pyarrow.parquet
+from embedding import embed_rows
 from torch import nn
 
 from smoothswap_lib import evaluation, profiles, training
@@ -27,7 +28,6 @@ from smoothswap_lib.runs import RunError
 from smoothswap_lib.training_cli import ship
 
 FREE = -1  # of `attribute_sets`: an image outside of the matrix
-BATCH = 256
 
 
 class Judge:
@@ -38,20 +38,14 @@ class Judge:
 
     def on_the_way(self, module: nn.Module) -> Mapping[str, float]:
         """The learning curve's number."""
-        return {"auc": evaluation.verification_auc(self._embed(module, self.free), self._people(self.free))}
+        z = embed_rows(self.test, self.free, module)
+        return {"auc": evaluation.verification_auc(z, self.test.identities[self.free])}
 
     def at_the_end(self, module: nn.Module) -> Mapping[str, float]:
         """The model card's numbers."""
-        z = self._embed(module, np.arange(len(self.test)))
+        z = embed_rows(self.test, np.arange(len(self.test)), module)
         auc = evaluation.verification_auc_pairs(z, *self.test.pairs())
         return {"verification AUC, 6,000 test pairs": auc, **self.on_the_way(module)}
-
-    def _embed(self, module, rows):
-        starts = range(0, len(rows), BATCH)
-        return evaluation.embed((self.test.image_batch(rows[s : s + BATCH]) for s in starts), module)
-
-    def _people(self, rows):
-        return self.test.identities[rows]
 
 
 def curves(results: Mapping[tuple[str, int], training.TrainingResult]) -> pyarrow.Table:
