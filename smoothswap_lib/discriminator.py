@@ -13,6 +13,7 @@ from smoothswap_lib.layers import (
     EqualizedConv2d,
     EqualizedLinear,
     at_least_float32,
+    channels_last,
     fir_blur,
     fir_downsample,
     minibatch_stddev,
@@ -73,6 +74,7 @@ class Discriminator(nn.Module):
         self.conv = EqualizedConv2d(last + 1, last, 3, padding=1)  # + 1: minibatch standard deviation
         self.fc0 = EqualizedLinear(last * LAST_SIZE**2, last)
         self.fc1 = EqualizedLinear(last, 1)
+        channels_last(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, size, size) in [-1, 1] -> (B,) logits."""

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smoothswap_lib.layers import at_least_float32
+from smoothswap_lib.layers import at_least_float32, channels_last
 
 EXPANSION = 4  # a bottleneck block of width w puts out 4 w channels
 
@@ -81,6 +81,7 @@ class Embedder(nn.Module):
         self.trunk = _trunk(width, blocks)
         self.fc0 = nn.Linear(features, features // 2)
         self.fc1 = nn.Linear(features // 2, dim)
+        channels_last(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1] -> (B, dim), each row of length 1."""

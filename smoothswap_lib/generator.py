@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from smoothswap_lib.layers import (
     NEAR_ZERO,
     ResidualBlock,
+    channels_last,
     conv1x1,
     conv3x3,
     fir_downsample,
@@ -88,6 +89,7 @@ class Generator(nn.Module):
             self.decoder[f"{res}x{res}_output"] = nn.Sequential(
                 group_norm(channels), nn.SiLU(), conv3x3(channels, 3, scale=NEAR_ZERO)
             )
+        channels_last(self)
 
     def forward(self, x_target: Tensor, z_source: Tensor) -> Tensor:
         """Give the target image the source's identity.
