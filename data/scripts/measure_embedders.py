@@ -64,12 +64,12 @@ def interval(value: smoothness.SmoothnessScore | probes.Interval) -> dict:
     return {"mean": value.mean, "low": value.low, "high": value.high}
 
 
-def table_2(faces: Faces, z_test, z_gallery, seed: int) -> dict:
-    """AUC, d_smooth with samples and with the renderer, unique images on the way, d_smooth by gallery."""
-    people = faces.test.identities
+def table_2(test: TrueSwap, z_test, z_gallery, seed: int) -> dict:
+    """AUC, d_smooth with samples, unique images on the way, d_smooth by size of the gallery."""
+    people, free = test.identities, test.attribute_sets < 0
     result = {
-        "auc_pairs": evaluation.verification_auc_pairs(z_test, *faces.test.pairs()),
-        "auc_free": evaluation.verification_auc(z_test[faces.free], people[faces.free]),
+        "auc_pairs": evaluation.verification_auc_pairs(z_test, *test.pairs()),
+        "auc_free": evaluation.verification_auc(z_test[free], people[free]),
         "gallery": len(z_gallery),
     }
     for r in RATIOS:
@@ -171,13 +171,21 @@ def measure(faces: Faces, embedder, seed: int = 0) -> dict:
     z_test, z_gallery = (embed_rows(d, np.arange(len(d)), embedder) for d in (faces.test, faces.train))
     unit = smoothness.mean_pair_distance(z_test, seed=seed)
     return {
-        "table_2": table_2(faces, z_test, z_gallery, seed),
+        "table_2": table_2(faces.test, z_test, z_gallery, seed),
         "renderer": with_renderer(faces, embedder, z_test),
         "kept_r2": kept(faces, z_test, z_gallery),
         "walks": along_walks(faces, embedder, unit),
         "gradients": gradients(faces, embedder, z_test),
         "robustness": robustness(faces, embedder, z_test, seed),
     }
+
+
+def finished_runs(folder: Path) -> list[Path]:
+    """The LOSS-SEED folders that hold weights."""
+    runs = [run for run in sorted(folder.glob("*-*")) if (run / "weights.safetensors").exists()]
+    if not runs:
+        raise FileNotFoundError(f"{folder} holds no finished run; train_embedders.py makes them")
+    return runs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -195,10 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     result = {}
     try:
         faces = Faces(TrueSwap(options.train), TrueSwap(options.test), options.probes)
-        done = [run for run in sorted(options.runs.glob("*-*")) if (run / "weights.safetensors").exists()]
-        if not done:
-            raise FileNotFoundError(f"{options.runs} holds no finished run; train_embedders.py makes them")
-        for run in tqdm(done, desc="embedders", unit="run"):
+        for run in tqdm(finished_runs(options.runs), desc="embedders", unit="run"):
             kept_file = run / "measured.json"
             if options.again or not kept_file.exists():
                 write_result(measure(faces, checkpoints.load_embedder(run)), kept_file)

@@ -5,7 +5,8 @@
 Runs that were stopped go on where they stood and finished ones are not touched, so the same command is given
 again until nothing is left. The first seed's weights are shipped as `data/checkpoints/LOSS.safetensors` by
 --ship; the learning curves of all go to the file of --curves: a row every `log_every` steps, and every
-`preview_every` steps `auc`, the verification AUC over all pairs of the test split's free images.
+`preview_every` steps `auc`, the verification AUC over all pairs of the test split's free images, and
+`d_smooth` (r = .5) between them in a fixed gallery of two images of each train identity.
 """
 
 import argparse
@@ -15,12 +16,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pyarrow
 import pyarrow.parquet
 from embedding import embed_rows
 from torch import nn
 
-from smoothswap_lib import evaluation, profiles, training
+from smoothswap_lib import evaluation, profiles, smoothness, training
 from smoothswap_lib.datasets import TrueSwap
 from smoothswap_lib.files import atomic
 from smoothswap_lib.profiles import EMBEDDER_LOSSES
@@ -28,24 +30,31 @@ from smoothswap_lib.runs import RunError
 from smoothswap_lib.training_cli import ship
 
 FREE = -1  # of `attribute_sets`: an image outside of the matrix
+GALLERY_PER_IDENTITY, PAIRS = 2, 1000  # of d_smooth along training: small, for it is measured often
 
 
 class Judge:
-    """Verification AUC on the test split: over all pairs of free images, and over the listed pairs."""
+    """Verification AUC on the test split, over all pairs of free images or the listed pairs; d_smooth."""
 
-    def __init__(self, test: TrueSwap) -> None:
+    def __init__(self, test: TrueSwap, train) -> None:
         self.test, self.free = test, np.flatnonzero(test.attribute_sets == FREE)
+        order = np.random.default_rng(0).permutation(len(train))
+        rank = pandas.Series(train.identities[order]).groupby(train.identities[order]).cumcount()
+        self.train, self.gallery = train, order[rank < GALLERY_PER_IDENTITY]
 
     def on_the_way(self, module: nn.Module) -> Mapping[str, float]:
         """The learning curve's number."""
-        z = embed_rows(self.test, self.free, module)
-        return {"auc": evaluation.verification_auc(z, self.test.identities[self.free])}
+        z, identity = embed_rows(self.test, self.free, module), self.test.identities[self.free]
+        z_gallery = embed_rows(self.train, self.gallery, module)
+        smooth = smoothness.smoothness_score(z, z_gallery, 0.5, PAIRS, identity=identity)
+        return {"auc": evaluation.verification_auc(z, identity), "d_smooth": smooth.mean}
 
     def at_the_end(self, module: nn.Module) -> Mapping[str, float]:
         """The model card's numbers."""
         z = embed_rows(self.test, np.arange(len(self.test)), module)
         auc = evaluation.verification_auc_pairs(z, *self.test.pairs())
-        return {"verification AUC, 6,000 test pairs": auc, **self.on_the_way(module)}
+        free = evaluation.verification_auc(z[self.free], self.test.identities[self.free])
+        return {"verification AUC, 6,000 test pairs": auc, "verification AUC, free test images": free}
 
 
 def curves(results: Mapping[tuple[str, int], training.TrainingResult]) -> pyarrow.Table:
@@ -76,11 +85,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     results = {}
     try:
-        judge = Judge(TrueSwap(options.test))
         profile = profiles.get(options.profile)
         if options.steps:
             profile = profile.override("embedder", {"steps": options.steps})
         train = training.open_data(options.train, "embedder", profile.size)
+        judge = Judge(TrueSwap(options.test), train)
         # Seed by seed, so that a comparison exists as soon as possible.
         for seed, loss in ((seed, loss) for seed in options.seeds for loss in options.losses):
             started = time.monotonic()
