@@ -23,9 +23,10 @@ from tqdm import tqdm
 
 from smoothswap_lib import checkpoints, evaluation, probes, smoothness
 from smoothswap_lib.datasets import TrueSwap, to_float
+from smoothswap_lib.smoothness import draw_pairs
 
 PAIRS = 4000
-RATIOS = (0.25, 0.5)
+RATIOS = (0.0, 0.25, 0.5)  # 0: how far a real test face is from the gallery, where nothing is interpolated
 GALLERIES = (100, 300, 1000, 3000, 10_000)  # and the whole one
 KEPT = {  # what a ridge probe looks for
     "identity": ("identity.gender", "identity.age", "identity.weight", "identity.melanin"),
@@ -64,6 +65,12 @@ def interval(value: smoothness.SmoothnessScore | probes.Interval) -> dict:
     return {"mean": value.mean, "low": value.low, "high": value.high}
 
 
+def effective_dimension(z: torch.Tensor) -> float:
+    """In how many directions embeddings spread: (sum of variances)^2 / sum of squares, on main axes."""
+    variances = torch.linalg.eigvalsh(torch.cov(z.double().T))
+    return float(variances.sum() ** 2 / variances.square().sum())
+
+
 def table_2(test: TrueSwap, z_test, z_gallery, seed: int) -> dict:
     """AUC, d_smooth with samples, unique images on the way, d_smooth by size of the gallery."""
     people, free = test.identities, test.attribute_sets < 0
@@ -71,6 +78,10 @@ def table_2(test: TrueSwap, z_test, z_gallery, seed: int) -> dict:
         "auc_pairs": evaluation.verification_auc_pairs(z_test, *test.pairs()),
         "auc_free": evaluation.verification_auc(z_test[free], people[free]),
         "gallery": len(z_gallery),
+        "effective_dimension": effective_dimension(z_gallery),
+        "cos_two_people": float(
+            evaluation.pair_cosines(z_test, *draw_pairs(len(people), PAIRS, seed, people)).mean()
+        ),
     }
     for r in RATIOS:
         found = smoothness.smoothness_score(z_test, z_gallery, r, PAIRS, seed, people)

@@ -1,0 +1,179 @@
+"""Write the claims ledger, data/claims.csv, from what was measured: the paper's claim, our value, a verdict.
+
+    python data/scripts/write_claims.py
+
+Needs data/embedders.json (of measure_embedders.py). Claims whose measurement is missing are "not tried".
+
+A value is a ratio of two means over seeds. Its interval is wide on purpose: the lowest bound of one over the
+highest of the other and the other way round, whatever the seed, each bound being that of a run's own 95 %
+interval (people redrawn). "At most" claims take the paper's own ratio as the limit; where the paper only says
+that one is lower, the whole interval has to say so.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from smoothswap_lib.claims import Claim, verdict_at_most, write_claims
+from smoothswap_lib.files import data_folder
+
+RIVALS = {"ce_arc": "CE-Arc", "ce_lin": "CE-Lin"}
+# Table 2: d_smooth with samples at r = .25 and .5, with StyleGAN2 at .5; AUC on VGGFace2
+PAPER = {
+    "supcon": (0.116, 0.135, 0.671, 0.994),
+    "ce_arc": (0.404, 0.430, 0.914, 0.997),
+    "ce_lin": (0.333, 0.354, 0.797, 0.994),
+}
+PAPER_UNIQUE = {"supcon": 5.13, "arcface": 4.25}  # end of Sec. 5.5
+AUC_COST = 0.005
+UNIQUE_PAIRS = 64
+LATER = (
+    ("The swapper with SupCon reaches a given identity loss in at most a quarter of ArcFace's steps",
+     "Sec. 5.4, Fig. 7", "0.25"),
+    ("At equal identity loss the swapper with SupCon has a lower change loss than with ArcFace",
+     "Sec. 5.4, Fig. 7", "lower"),
+    ("Best Overall score of all systems", "Table 1", "best"),
+)  # fmt: skip
+
+
+class Score:
+    """One number of an embedder with its interval, over seeds."""
+
+    def __init__(self, runs: Mapping[str, dict], read: Callable[[dict], Mapping[str, float]]) -> None:
+        values = [read(run) for run in runs.values()]
+        self.mean = sum(value["mean"] for value in values) / len(values)
+        self.low, self.high = (f(v[k] for v in values) for f, k in ((min, "low"), (max, "high")))
+
+    def over(self, other: "Score") -> tuple[float, float, float]:
+        """Ratio of the means, and its widest interval."""
+        return self.mean / other.mean, self.low / other.high, self.high / other.low
+
+
+def text(ratio: Sequence[float], ours: Score, theirs: Score) -> str:
+    """The ratio with its interval, and what it is the ratio of."""
+    value, low, high = ratio
+    return f"{value:.2f} [{low:.2f}, {high:.2f}] = {ours.mean:.3f} / {theirs.mean:.3f}"
+
+
+def verdict_below_one(ratio: Sequence[float]) -> str:
+    """For a claim without a number: the whole interval has to lie below 1."""
+    return "reproduced" if ratio[2] < 1 else "not reproduced"
+
+
+def smoothness_claims(runs: Mapping[str, dict], row: Callable[..., Claim]) -> list[Claim]:
+    """Table 2."""
+    columns = (
+        ("samples, r = .25", lambda run: run["table_2"]["d_smooth_r0.25"]),
+        ("samples, r = .5", lambda run: run["table_2"]["d_smooth_r0.5"]),
+        ("a generator (here: the renderer), r = .5", lambda run: run["renderer"]["identity"]),
+    )
+    result = []
+    for rival, name in RIVALS.items():
+        for k, (column, read) in enumerate(columns):
+            ours, theirs = Score(runs["supcon"], read), Score(runs[rival], read)
+            ratio, limit = ours.over(theirs), PAPER["supcon"][k] / PAPER[rival][k]
+            paper = f"{limit:.2f} = {PAPER['supcon'][k]} / {PAPER[rival][k]}"
+            verdict = verdict_at_most(*ratio, limit=limit)
+            result.append(
+                row(f"SupCon's d_smooth over {name}'s, with {column}", "Table 2", paper,
+                    text(ratio, ours, theirs), (rival,), verdict)
+            )  # fmt: skip
+    return result
+
+
+def verification_claims(runs: Mapping[str, dict], row: Callable[..., Claim]) -> list[Claim]:
+    """Smoothness "at no cost": AUC at least that of the rival, but for AUC_COST."""
+    aucs = {
+        loss: [run["table_2"]["auc_pairs"] for run in runs[loss].values()] for loss in ("supcon", *RIVALS)
+    }
+    result = []
+    for rival, name in RIVALS.items():
+        ours, theirs = aucs["supcon"], aucs[rival]
+        mean = sum(theirs) / len(theirs) - sum(ours) / len(ours)
+        low, high = min(theirs) - max(ours), max(theirs) - min(ours)
+        verdict = verdict_at_most(mean, low, high, limit=AUC_COST, neutral=0)
+        both = f"{sum(theirs) / len(theirs):.4f} - {sum(ours) / len(ours):.4f}"
+        cost = f"{mean:+.4f} [{low:+.4f}, {high:+.4f}] = {both}"
+        paper = f"{PAPER[rival][3] - PAPER['supcon'][3]:+.3f} = {PAPER[rival][3]} - {PAPER['supcon'][3]}"
+        result.append(
+            row(f"Verification AUC that SupCon gives away to {name}: at most {AUC_COST}", "Table 2, VGG2",
+                paper, cost, (rival,), verdict)
+        )  # fmt: skip
+    return result
+
+
+def unique_claim(runs: Mapping[str, dict], row: Callable[..., Claim]) -> Claim:
+    """The count at the end of Sec. 5.5."""
+
+    def read(run: dict) -> dict:
+        mean, deviation = (run["table_2"]["unique_of_9"][key] for key in ("mean", "deviation"))
+        half = 1.96 * deviation / UNIQUE_PAIRS**0.5
+        return {"mean": mean, "low": mean - half, "high": mean + half}
+
+    ours, theirs = Score(runs["supcon"], read), Score(runs["ce_arc"], read)
+    ratio, limit = theirs.over(ours), PAPER_UNIQUE["arcface"] / PAPER_UNIQUE["supcon"]
+    paper = f"{limit:.2f} = {PAPER_UNIQUE['arcface']} / {PAPER_UNIQUE['supcon']}"
+    verdict = verdict_at_most(*ratio, limit=limit)
+    claim = "Different images met on an interpolation: ArcFace's over SupCon's"
+    return row(claim, "Sec. 5.5, Fig. 9", paper, text(ratio, theirs, ours), ("ce_arc",), verdict)
+
+
+def control_claims(runs: Mapping[str, dict], row: Callable[..., Claim]) -> list[Claim]:
+    """What the paper argues and could not measure: each time the rival's over ours has to be below 1."""
+    controls = (
+        ("A classifier keeps less of a person's changes of age (R2 of a ridge probe): {}'s over SupCon's",
+         "Sec. 4.1", lambda run: run["kept_r2"]["state.age within a person"], True),
+        ("A classifier moves less when one person ages from 25 to 90 (angle of the walk): {}'s over SupCon's",
+         "Sec. 4.1", lambda run: run["walks"]["age"]["span"], True),
+        ("SupCon's largest step on a walk from one person to another is smaller: over {}'s",
+         "Sec. 3.3, Fig. 3", lambda run: run["walks"]["another person"]["largest_step"], False),
+        ("A classifier's gradient points less to the true swap (cosine, 8 x 8 means): {}'s over SupCon's",
+         "Sec. 3.3", lambda run: run["gradients"]["whole_swap_pool8"], True),
+    )  # fmt: skip
+    result = []
+    for claim, where, read, rival_first in controls:
+        for rival, name in RIVALS.items():
+            ours, theirs = Score(runs["supcon"], read), Score(runs[rival], read)
+            first, second = (theirs, ours) if rival_first else (ours, theirs)
+            ratio = first.over(second)
+            result.append(
+                row(claim.format(name), where, "below 1 (argued)", text(ratio, first, second), (rival,),
+                    verdict_below_one(ratio))
+            )  # fmt: skip
+    return result
+
+
+def embedder_claims(runs: Mapping[str, dict], source: str) -> list[Claim]:
+    """All claims about embedders, from the content of embedders.json."""
+
+    def row(claim: str, where: str, paper: str, ours: str, rivals: Sequence[str], verdict: str) -> Claim:
+        seeds = f"{len(runs['supcon'])} against {len(runs[rivals[0]])}"
+        return Claim(claim, where, paper, ours, "laptop", seeds, verdict, source)
+
+    rows = smoothness_claims(runs, row) + verification_claims(runs, row) + [unique_claim(runs, row)]
+    return rows + control_claims(runs, row)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--embedders", type=Path, default=data_folder() / "embedders.json")
+    parser.add_argument("--out", type=Path, default=data_folder() / "claims.csv")
+    options = parser.parse_args(arguments)
+    try:
+        runs = json.loads(options.embedders.read_text(encoding="utf-8"))
+        rows = embedder_claims(runs, f"data/{options.embedders.name}")
+        later = [Claim(claim, where, paper, "", "", "", "not tried", "") for claim, where, paper in LATER]
+        print(f"{write_claims([*rows, *later], options.out)}: {len(rows)} claims tried, {len(later)} not yet")
+    except (OSError, KeyError, ValueError) as error:
+        print(f"error: {options.embedders}: {error!r}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
