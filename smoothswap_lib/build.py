@@ -204,7 +204,7 @@ def _join(out, path, settings):
     with atomic(path) as temporary:
         pq.write_table(
             table, temporary, compression="zstd", compression_level=19,
-            use_dictionary=repeated, use_byte_stream_split=anew,
+            use_dictionary=repeated, use_byte_stream_split=[*anew, "landmarks.list.element"],
         )  # fmt: skip
     for part in parts:
         part.unlink()

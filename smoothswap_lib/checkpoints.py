@@ -30,10 +30,14 @@ class CheckpointError(ValueError):
 
 
 def tensor_hash(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of names, types, shapes and bytes: equal weights have equal hashes in any file."""
+    """SHA-256 of names, types, shapes and bytes: equal weights have equal hashes in any file.
+
+    Half precision counts as the single precision that a network makes of it.
+    """
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
+        tensor = tensor.float() if tensor.dtype == torch.float16 else tensor
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
     return digest.hexdigest()
@@ -95,13 +99,33 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return tensors, metadata
 
 
+def half_precision(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights in half the bytes: matrices and kernels in float16, vectors (biases, batch norm) as they are.
+
+    Raises
+    ------
+    CheckpointError
+        A weight does not fit into float16's range.
+    """
+    halved = {
+        name: tensor.half() if tensor.ndim > 1 and tensor.dtype == torch.float32 else tensor
+        for name, tensor in tensors.items()
+    }
+    wrong = [name for name, tensor in halved.items() if not bool(torch.isfinite(tensor).all())]
+    if wrong:
+        raise CheckpointError(f"these weights are too large for half precision: {', '.join(wrong)}")
+    return halved
+
+
 def _mend(path: Path) -> str:
     if path.parent == data_folder() / "checkpoints":
         return f"Restore it with `git checkout -- {path}`."
     return "Write it again by the training command that made it, or copy it again from where it came."
 
 
-def save_weights(path: str | Path, module: nn.Module, metadata: Mapping[str, str] | None = None) -> None:
+def save_weights(
+    path: str | Path, module: nn.Module, metadata: Mapping[str, str] | None = None, half: bool = False
+) -> None:
     """Write a network's parameters and buffers, atomically.
 
     Parameters
@@ -109,8 +133,10 @@ def save_weights(path: str | Path, module: nn.Module, metadata: Mapping[str, str
     metadata : dict of str to str
         Text to keep with the weights. `load_embedder` and `load_generator` need "network" (the class's name)
         and "arguments" (its constructor's arguments as JSON).
+    half : in half precision (`half_precision`), half the bytes; a network that loads them computes in its own
     """
-    write_tensors(path, module.state_dict(), metadata or {})
+    tensors = module.state_dict()
+    write_tensors(path, half_precision(tensors) if half else tensors, metadata or {})
 
 
 def load_weights(path: str | Path, module: nn.Module) -> dict[str, str]:

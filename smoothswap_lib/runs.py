@@ -224,7 +224,10 @@ class Run:
         self.accelerator.wait_for_everyone()
 
     def finish(self, module: nn.Module, metadata: Mapping[str, str]) -> None:
-        """Write the result's weights, with all that is needed to build the network again."""
+        """Write the result's weights, with all that is needed to build the network again.
+
+        They are in half precision, as they may be shipped; the run's state keeps every digit.
+        """
         text = {
             **metadata,
             "section": self.section,
@@ -233,7 +236,7 @@ class Run:
             "steps": str(self.step),
         }
         if self.accelerator.is_main_process:
-            checkpoints.save_weights(self.folder / "weights.safetensors", module, text)
+            checkpoints.save_weights(self.folder / "weights.safetensors", module, text, half=True)
         self.accelerator.wait_for_everyone()
 
     def _restore(self) -> None:

@@ -1,5 +1,6 @@
 """Weights and states on disk: round trips, damage, atomicity, shipped networks."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -205,3 +206,25 @@ def test_importing_the_library_imports_nothing_heavy():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
     with pytest.raises(AttributeError, match="no attribute 'load_embeder'"):
         _ = smoothswap_lib.load_embeder
+
+
+def test_half_precision_halves_the_file_and_is_one_network_in_memory_and_on_disk(tmp_path):
+    module = nn.Sequential(nn.Conv2d(3, 64, 3), nn.BatchNorm2d(64), nn.Flatten(), nn.Linear(64, 500))
+    module(torch.randn(4, 3, 3, 3))
+    checkpoints.save_weights(tmp_path / "whole.safetensors", module)
+    checkpoints.save_weights(tmp_path / "half.safetensors", module, half=True)
+    ratio = (tmp_path / "half.safetensors").stat().st_size / (tmp_path / "whole.safetensors").stat().st_size
+    assert 0.5 < ratio < 0.55
+
+    loaded = copy.deepcopy(module)
+    metadata = checkpoints.load_weights(tmp_path / "half.safetensors", loaded)
+    assert {p.dtype for p in loaded.parameters()} == {torch.float32}
+    assert checkpoints.tensor_hash(loaded.state_dict()) == metadata["tensor_hash"]
+    for ours, whole in zip(loaded.state_dict().values(), module.state_dict().values(), strict=True):
+        # float16 has 11 binary digits; vectors keep all of theirs
+        torch.testing.assert_close(ours, whole, rtol=2**-11 if whole.ndim > 1 else 0, atol=1e-7)
+
+    module[0].weight.data[0, 0, 0, 0] = 1e5
+    with pytest.raises(CheckpointError, match="too large for half precision: 0.weight"):
+        checkpoints.save_weights(tmp_path / "half.safetensors", module, half=True)
+    checkpoints.load_weights(tmp_path / "half.safetensors", loaded)  # the file before is whole
