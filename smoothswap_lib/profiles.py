@@ -58,7 +58,8 @@ class EmbedderProfile:
 
     `loss` is "supcon" (the paper's equation), "khosla" (Khosla et al.'s), "ce_lin" or "ce_arc" (Table 2's
     baselines). At the fractions `decay_at` of `steps` the learning rate is multiplied by `decay_factor`.
-    `arc_scale` and `arc_margin` (radians) belong to "ce_arc" only.
+    `arc_scale` and `arc_margin` (radians) belong to "ce_arc" only. `color_jitter` and `gray_share` are those
+    of `augmentation.color_factors`; 0 leaves the images as they are.
     """
 
     backbone: str
@@ -73,9 +74,13 @@ class EmbedderProfile:
     learning_rate: float = 1e-3
     decay_at: tuple[float, ...] = (0.6, 0.75, 0.9)
     decay_factor: float = 0.1
+    color_jitter: float = 0.0
+    gray_share: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_numbers(self, may_be_zero=("arc_margin",))
+        _check_numbers(self, may_be_zero=("arc_margin", "color_jitter", "gray_share"))
+        for name in ("color_jitter", "gray_share"):
+            _require(getattr(self, name) <= 1, f"{name} must be at most 1, got {getattr(self, name)}")
         _require(self.backbone in BACKBONES, f"backbone must be one of {BACKBONES}, got {self.backbone!r}")
         _require(self.loss in EMBEDDER_LOSSES, f"loss must be one of {EMBEDDER_LOSSES}, got {self.loss!r}")
         _require(

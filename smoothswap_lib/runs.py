@@ -35,7 +35,7 @@ from tqdm import tqdm
 
 from smoothswap_lib import checkpoints
 from smoothswap_lib.files import atomic
-from smoothswap_lib.profiles import Profile
+from smoothswap_lib.profiles import EmbedderProfile, Profile, SwapperProfile
 
 # A run may change these when it is resumed: they do not enter any step's arithmetic. ("embedder" and
 # "data" are only names; the hash of the embedder's weights and the number of images must agree.)
@@ -350,10 +350,18 @@ def _comparable(content: dict, section: str) -> dict[str, object]:
     """The numbers that must agree for a resume, flat: "seed", "size", "swapper.batch_size", ..."""
     profile = content["profile"]
     numbers = {name: value for name, value in profile.items() if not isinstance(value, dict)}
-    numbers |= {f"{section}.{name}": value for name, value in profile[section].items()}
+    # a run of an older version lacks the numbers that came later, which then were what is now the default
+    section_numbers = json.loads(json.dumps(_defaults(section))) | profile[section]
+    numbers |= {f"{section}.{name}": value for name, value in section_numbers.items()}
     others = {n: v for n, v in content.items() if n not in ("profile", "versions", "machine", "section")}
     both = {**others, **numbers}
     return {name: value for name, value in both.items() if name not in _FREE_ON_RESUME}
+
+
+def _defaults(section: str) -> dict[str, object]:
+    """The numbers of a profile's section that have a default."""
+    fields = dataclasses.fields({"embedder": EmbedderProfile, "swapper": SwapperProfile}[section])
+    return {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
 
 
 def _versions() -> dict[str, str]:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from smoothswap_lib import checkpoints, datasets
+from smoothswap_lib.augmentation import color_factors, jitter_colors
 from smoothswap_lib.discriminator import Discriminator
 from smoothswap_lib.embedder import ArcFaceHead, Embedder, LinearHead
 from smoothswap_lib.generator import Generator
@@ -83,6 +84,11 @@ def train_embedder(
         for step in run.steps_left():
             indices = share(batches.batch(step), accelerator)
             x = image_batch(data, indices, accelerator)  # (B, 3, H, W)
+            if numbers.color_jitter or numbers.gray_share:
+                jitter = color_factors(
+                    numbers.batch_size, numbers.color_jitter, numbers.gray_share, seed, step
+                )
+                x = jitter_colors(x, jitter[torch.as_tensor(share(np.arange(len(jitter)), accelerator))])
             identity = torch.as_tensor(labels[indices], device=accelerator.device)  # (B,)
             rate = set_learning_rate(optimizer, decayed_learning_rate(step, numbers))
             values = embedder_step(

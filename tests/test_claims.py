@@ -1,11 +1,15 @@
 """The claims ledger: written whole, read back, and no verdict without a number."""
 
+import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 
 from smoothswap_lib import claims
 from smoothswap_lib.claims import Claim, read_claims, verdict_at_most, write_claims
+from smoothswap_lib.files import data_folder
 
 TRIED = Claim(
     "smoother, by a comma and a \"quote\"", "Table 2", "0.116 / 0.404", "0.30 [0.28, 0.33]", "laptop",
@@ -84,3 +88,57 @@ def test_a_missing_ledger_says_who_writes_it(tmp_path):
 
 def test_columns_are_those_of_a_claim():
     assert claims.COLUMNS[0] == "claim" and claims.COLUMNS[-2:] == ("verdict", "source")
+
+
+def test_the_shipped_ledger_is_what_its_script_makes_of_the_shipped_measurements(tmp_path):
+    script = data_folder() / "scripts" / "write_claims.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--out", str(tmp_path / "claims.csv")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "claims.csv").read_bytes() == (data_folder() / "claims.csv").read_bytes()
+    tried = [claim for claim in read_claims() if claim.verdict != "not tried"]
+    assert all((data_folder().parent / claim.source).is_file() for claim in tried)
+
+
+def test_the_script_computes_ratios_intervals_and_verdicts(tmp_path):
+    """On invented measurements: SupCon three times smoother than CE-Arc, as smooth as CE-Lin."""
+
+    def run(smooth, auc):
+        number = {"mean": smooth, "low": 0.9 * smooth, "high": 1.1 * smooth}
+        return {
+            "table_2": {"d_smooth_r0.25": number, "d_smooth_r0.5": number, "auc_pairs": auc,
+                        "unique_of_9": {"mean": 1 / smooth, "deviation": 0.8}},
+            "renderer": {"identity": number},
+            "kept_r2": {"identity.shape.chin-width-incr": number, "state.age within a person": number},
+            "walks": {"age": {"span": number}, "another person": {"largest_step": number}},
+            "gradients": {"whole_swap_pool8": number},
+        }  # fmt: skip
+
+    runs = {
+        "supcon": {"0": run(0.1, 0.990), "1": run(0.12, 0.992)},
+        "ce_arc": {"0": run(0.33, 0.995), "1": run(0.33, 0.995)},
+        "ce_lin": {"0": run(0.11, 0.999)},
+    }
+    (tmp_path / "embedders.json").write_text(json.dumps(runs))
+    script = data_folder() / "scripts" / "write_claims.py"
+    arguments = ["--embedders", str(tmp_path / "embedders.json"), "--out", str(tmp_path / "claims.csv")]
+    done = subprocess.run([sys.executable, str(script), *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = {claim.claim: claim for claim in read_claims(tmp_path / "claims.csv")}
+    arc = rows["SupCon's d_smooth over CE-Arc's, with samples, r = .5"]
+    # .11 / .33, from .9 x .1 / (1.1 x .33) to 1.1 x .12 / (.9 x .33); the paper's .31 is not reached
+    assert arc.ours == "0.33 [0.25, 0.44] = 0.110 / 0.330"
+    assert (arc.verdict, arc.seeds) == ("reproduced in trend", "2 against 2")
+    assert rows[arc.claim.replace("CE-Arc", "CE-Lin")].verdict == "not reproduced"
+    assert rows["SupCon's d_smooth over CE-Arc's, with a generator (here: the renderer), r = .5"].verdict == (
+        "reproduced"
+    )
+    costs = {name: rows[f"Verification AUC that SupCon gives away to {name}: at most 0.005"]
+             for name in ("CE-Arc", "CE-Lin")}  # fmt: skip
+    assert costs["CE-Arc"].verdict == "reproduced" and costs["CE-Lin"].verdict == "not reproduced"
+    assert costs["CE-Lin"].ours.startswith("+0.0080 [+0.0070, +0.0090]")
+
+    (tmp_path / "embedders.json").write_text('{"supcon": {}}')
+    done = subprocess.run([sys.executable, str(script), *arguments], capture_output=True, text=True)
+    assert done.returncode == 2 and "embedders.json" in done.stderr

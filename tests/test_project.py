@@ -42,6 +42,7 @@ ORDER = (
     "build",
     "datasets",
     "alignment",
+    "augmentation",
     "layers",
     "embedder",
     "generator",

@@ -109,7 +109,7 @@ def test_a_judge_sees_the_embedder_along_the_way_and_changes_nothing(tmp_path, f
     result = train("embedder", tmp_path / "run", judge=judge)
     assert len(seen) == 2 and not torch.equal(*seen)  # after steps 5 and 10 of 10
     assert [row.get("answer") for row in result.metrics] == [None, None, 1, None, 2]
-    assert torch.equal(seen[-1], result.module.fc1.weight)
+    assert torch.equal(seen[-1].half().float(), result.module.fc1.weight)
     plain = checkpoints.read_tensors(finished["embedder"].folder / "weights.safetensors")[0]
     judged = checkpoints.read_tensors(result.folder / "weights.safetensors")[0]
     assert all(torch.equal(plain[name], judged[name]) for name in plain)
@@ -119,8 +119,10 @@ def test_weights_are_the_moving_average_not_the_last_generator(finished):
     folder = finished["swapper"].folder
     weights, _ = checkpoints.read_tensors(folder / "weights.safetensors")
     state, _ = checkpoints.read_tensors(folder / "state" / "state.safetensors")
-    assert all(torch.equal(value, state[f"module.ema.{name}"]) for name, value in weights.items())
-    assert any(not torch.equal(value, state[f"module.generator.{name}"]) for name, value in weights.items())
+    ema, last = ({n: state[f"module.{kind}.{n}"].to(w.dtype) for n, w in weights.items()}
+                 for kind in ("ema", "generator"))  # fmt: skip
+    assert all(torch.equal(value, ema[name]) for name, value in weights.items())
+    assert any(not torch.equal(value, last[name]) for name, value in weights.items())
 
 
 def test_previews_show_their_rows_and_say_that_they_are_synthetic(finished):
@@ -260,3 +262,26 @@ def test_the_given_embedder_stays_as_it_was(tmp_path):
     assert given.training
     assert all(p.requires_grad for p in given.parameters())
     assert all(torch.equal(value, before[name]) for name, value in given.state_dict().items())
+
+
+def test_a_run_of_an_older_version_lacks_newer_numbers_and_goes_on(tmp_path):
+    train("embedder", tmp_path)
+    content = json.loads((tmp_path / "profile.json").read_text())
+    del content["profile"]["embedder"]["color_jitter"]
+    (tmp_path / "profile.json").write_text(json.dumps(content))
+    assert train("embedder", tmp_path, resume=True).steps == 10
+    del content["profile"]["embedder"]["loss"]  # an older version's, and no longer the default
+    content["profile"]["embedder"]["color_jitter"] = 0.4
+    (tmp_path / "profile.json").write_text(json.dumps(content))
+    with pytest.raises(runs.RunError, match="color_jitter is 0.4 in the run, 0.0 was asked for"):
+        train("embedder", tmp_path, resume=True)
+
+
+def test_color_jitter_changes_what_the_embedder_sees_and_nothing_else(tmp_path):
+    plain = training.train_embedder(TINY, tmp_path / "a", FakeFaces(), progress=False)
+    shaken = TINY.override("embedder", {"color_jitter": 0.4, "gray_share": 0.2})
+    first, again = (
+        training.train_embedder(shaken, tmp_path / name, FakeFaces(), progress=False) for name in ("b", "c")
+    )
+    assert first.metrics[0]["loss"] != plain.metrics[0]["loss"]
+    assert [row["loss"] for row in first.metrics] == [row["loss"] for row in again.metrics]

@@ -27,7 +27,7 @@ from smoothswap_lib.datasets import TrueSwap
 from smoothswap_lib.files import atomic
 from smoothswap_lib.profiles import EMBEDDER_LOSSES
 from smoothswap_lib.runs import RunError
-from smoothswap_lib.training_cli import ship
+from smoothswap_lib.training_cli import apply_settings, ship
 
 FREE = -1  # of `attribute_sets`: an image outside of the matrix
 GALLERY_PER_IDENTITY, PAIRS = 2, 1000  # of d_smooth along training: small, for it is measured often
@@ -75,7 +75,13 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, default=Path("build/embedders"), help="folder of the runs")
     parser.add_argument("--profile", default="laptop", choices=profiles.names())
-    parser.add_argument("--steps", type=int, help="of each run (default: the profile's)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a number of the embedder, repeatable",
+    )
     parser.add_argument("--losses", nargs="+", default=EMBEDDER_LOSSES, choices=EMBEDDER_LOSSES)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--train", default="train", help="a TrueSwap split or a built folder")
@@ -85,9 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     results = {}
     try:
-        profile = profiles.get(options.profile)
-        if options.steps:
-            profile = profile.override("embedder", {"steps": options.steps})
+        profile = apply_settings(profiles.get(options.profile), "embedder", options.set)
         train = training.open_data(options.train, "embedder", profile.size)
         judge = Judge(TrueSwap(options.test), train)
         # Seed by seed, so that a comparison exists as soon as possible.
