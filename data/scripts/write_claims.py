@@ -4,10 +4,10 @@
 
 Needs data/embedders.json (of measure_embedders.py). Claims whose measurement is missing are "not tried".
 
-A value is a ratio (of R2, a difference) of two means over seeds. Its interval is wide on purpose: the lowest
-bound of one over the highest of the other and the other way round, whatever the seed, each bound being that of
-a run's own 95 % interval (people redrawn). "At most" claims take the paper's own ratio as the limit; where the
-paper only says that one is lower, the whole interval has to say so.
+A value is a ratio (of R2, a difference) of two means over seeds. Its interval is wide on purpose: the
+lowest bound of one over the highest of the other and the other way round, whatever the seed, each bound being
+that of a run's own 95 % interval (people redrawn). "At most" claims take the paper's own ratio as the limit;
+where the paper only says that one is lower, the whole interval has to say so.
 """
 
 import argparse
