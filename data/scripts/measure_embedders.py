@@ -29,7 +29,8 @@ PAIRS = 4000
 RATIOS = (0.0, 0.25, 0.5)  # 0: how far a real test face is from the gallery, where nothing is interpolated
 GALLERIES = (100, 300, 1000, 3000, 10_000)  # and the whole one
 KEPT = {  # what a ridge probe looks for
-    "identity": ("identity.gender", "identity.age", "identity.weight", "identity.melanin"),
+    "colors": ("identity.melanin", "identity.hair.red", "identity.hair.blue"),
+    "identity": ("identity.gender", "identity.age", "identity.weight", "identity.hair_length"),
     "shape": (
         "identity.shape.head-fat-incr", "identity.shape.head-scale-horiz-incr",
         "identity.shape.chin-width-incr", "identity.shape.nose-scale-vert-incr",
