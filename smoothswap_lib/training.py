@@ -88,7 +88,7 @@ def train_embedder(
                 jitter = color_factors(
                     numbers.batch_size, numbers.color_jitter, numbers.gray_share, seed, step
                 )
-                x = jitter_colors(x, jitter[torch.as_tensor(share(np.arange(len(jitter)), accelerator))])
+                x = jitter_colors(x, torch.as_tensor(share(jitter, accelerator)))  # (B, 3, H, W)
             identity = torch.as_tensor(labels[indices], device=accelerator.device)  # (B,)
             rate = set_learning_rate(optimizer, decayed_learning_rate(step, numbers))
             values = embedder_step(
