@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from embedding import BATCH, embed_rows
 from results import write_result
+from swap_judges import Components, landmark_table
 from tqdm import tqdm
 
 from smoothswap_lib import checkpoints, evaluation, probes, smoothness
@@ -42,6 +43,7 @@ KEPT = {  # what a ridge probe looks for
 }  # fmt: skip
 PGD_IMAGES, PGD_LEVELS = 192, (1, 2, 4)
 POOLS = (1, 4, 8)
+SHAPES = 4  # principal components of the frontal landmarks, of which a supervised reader reads these
 
 
 class Faces:
@@ -53,6 +55,11 @@ class Faces:
             dict(np.load(folder / f"{name}.npz")) for name in ("walks", "between", "steps")
         )
         self.free = np.flatnonzero(test.attribute_sets < 0)
+        shapes = [
+            landmark_table(data, folder / f"landmarks_{data.folder.name}.npz")[0] for data in (train, test)
+        ]
+        components = Components.of(shapes[0], SHAPES)
+        self.shape_train, self.shape_test = (components.coordinates(shape) for shape in shapes)
 
 
 def floats(images: np.ndarray) -> torch.Tensor:
@@ -114,6 +121,10 @@ def kept(faces: Faces, z_test, z_gallery) -> dict:
     result = {}
     train_people, test_people = faces.train.identities, faces.test.identities[faces.free]
     z_free = z_test[faces.free]
+    shape = probes.ridge_predict(z_gallery, faces.shape_train, z_free, train_people)
+    shares = probes.r2_shares(faces.shape_test[faces.free], shape)
+    for k in range(SHAPES):
+        result[f"face shape {k + 1}"] = interval(probes.mean_interval(shares[:, k], test_people))
     for kind, names in KEPT.items():
         y_train, y_test = (
             np.stack([data.table[name].to_numpy()[rows].astype(np.float64) for name in names], axis=1)

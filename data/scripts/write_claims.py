@@ -133,7 +133,7 @@ def control_claims(runs: Mapping[str, dict], row: Callable[..., Claim]) -> list[
          "Sec. 3.3", lambda run: run["gradients"]["whole_swap_pool8"], True),
     )  # fmt: skip
     result = []
-    for key, what in (("identity.shape.chin-width-incr", "of the width of the chin"),
+    for key, what in (("face shape 1", "of the main difference of face shapes"),
                       ("state.age within a person", "of one person's changes of age")):  # fmt: skip
         for rival, name in RIVALS.items():
             ours, theirs = (Score(runs[loss], lambda run, key=key: run["kept_r2"][key])

@@ -1,0 +1,247 @@
+"""Table 1 with known answers: swappers against the true swap, and by judges that took no part in training.
+
+    python data/scripts/train_judges.py --out build/judges
+    python data/scripts/measure_swappers.py --runs build/swappers/*-0 build/oracle --out data/swappers.json
+
+Every person of the split's matrix is the source of one swap into each column, so 96 x 24 pairs on the test
+split; target person and the source's column are random, the same for all systems. Rows "copy target", "copy
+source" and "true swap" are measured like the others. Lower is better, but for cosines, PSNR and SSIM:
+
+mse, psnr, ssim, error_over_copying     to the true swap; mse_REGION by the true swap's mask
+cos_source_J, cos_target_J, identity_J, identity_r_J   by judge J: the training embedder (own), a classifier
+        on another trunk (judge), and with --photographs SFace, which knows real faces only (sface)
+shape, expression, pose, colors, NAME_r   distance of the parameter judge's readings (pixels, degrees): shape
+        and colors to the source's, expression and pose to the target's; _r is the paper's relative form
+cheat               cos_source_own - cos_source_judge: what pleases the training embedder alone
+background_change   mean squared difference to the target over what is background in target and true swap
+high_frequencies    energy above half of Nyquist's frequency over the true swap's
+fid                 Frechet distance to the true swaps in the identity judge's last features
+
+What is measured of a run is kept in its folder (judged.json) and read again, unless --again is given.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import scipy.linalg
+import torch
+import torch.nn.functional as F
+from embedding import BATCH
+from results import write_result
+from swap_judges import IdentityJudge, ParameterJudge, groups, load_judge
+from torch import Tensor
+from tqdm import tqdm
+
+from smoothswap_lib import checkpoints, evaluation
+from smoothswap_lib.datasets import TrueSwap
+
+DRAWS = 500  # of the bootstrap over people
+BACKGROUND = evaluation.REGIONS["background"]
+TO_SOURCE = {"shape": True, "colors": True, "expression": False, "pose": False}
+FLOORS = ("copy target", "copy source", "true swap")
+
+
+class Pairs:
+    """The swaps that are asked for, their answers, and who takes part in them."""
+
+    def __init__(self, data: TrueSwap, seed: int = 0) -> None:
+        rng, matrix = np.random.default_rng(seed), data.matrix_indices()
+        people, columns = matrix.shape
+        source, to_column = (part.ravel() for part in np.indices((people, columns)))
+        target = (source + rng.integers(1, people, size=source.shape)) % people
+        from_column = (to_column + rng.integers(1, columns, size=source.shape)) % columns
+        self.people = source, target
+        self.rows = matrix[source, from_column], matrix[target, to_column], matrix[source, to_column]
+        self.x_source, self.x_target, self.x_true = (data.image_batch(part) for part in self.rows)
+        self.mask_target, self.mask = (data.masks[part] for part in self.rows[1:])
+        self.landmarks = [data.landmarks(int(row)) for row in self.rows[2]]
+
+    def swaps(self, generator, embedder) -> Tensor:
+        """(pairs, 3, H, W): a generator's answers."""
+        with torch.inference_mode():
+            parts = zip(self.x_source.split(BATCH), self.x_target.split(BATCH))
+            x = torch.cat([generator(target, embedder(source)) for source, target in parts])
+        return x.clone().clamp(-1, 1)
+
+    def interval(self, numerator: np.ndarray, denominator: np.ndarray | None = None) -> list[float]:
+        """95 % of a mean (or ratio of means) when whole people are redrawn; both ends of a pair count."""
+        rng, found = np.random.default_rng(0), []
+        count = 1 + int(max(part.max() for part in self.people))
+        below = np.ones_like(numerator) if denominator is None else denominator
+        for _ in range(DRAWS):
+            drawn = np.bincount(rng.integers(count, size=count), minlength=count)
+            weight = drawn[self.people[0]] * drawn[self.people[1]]
+            found.append(float((weight * numerator).sum() / (weight * below).sum()))
+        return [float(v) for v in np.quantile(found, [0.025, 0.975])]
+
+
+def to_truth(pairs: Pairs, x: Tensor) -> dict:
+    """Errors to the true swap, over all and by region."""
+    error, copying = ((y - pairs.x_true).square().mean(1).double() for y in (x, pairs.x_target))  # (n, H, W)
+    table = evaluation.error_to_truth(x, pairs.x_true, pairs.mask)
+    own, copied = (e.mean((1, 2)).numpy() for e in (error, copying))
+    scores = {
+        "mse": float(own.mean()),
+        "psnr": float(table.psnr["all"]),
+        "ssim": float(table.ssim["all"]),
+        "error_over_copying": float(own.mean() / copied.mean()),
+        "error_over_copying_interval": pairs.interval(own, copied),
+        "nearer_to_truth_than_target": float((own < copied).mean()),
+    }
+    for name, value in evaluation.REGIONS.items():
+        inside = pairs.mask == value
+        scores[f"mse_{name}"] = float(error[inside].mean())
+        scores[f"error_over_copying_{name}"] = float(error[inside].mean() / copying[inside].mean())
+    still = (pairs.mask == BACKGROUND) & (pairs.mask_target == BACKGROUND)
+    scores["background_change"] = float((x - pairs.x_target).square().mean(1).double()[still].mean())
+    scores["high_frequencies"] = high_energy(x) / high_energy(pairs.x_true)
+    return scores
+
+
+def high_energy(x: Tensor) -> float:
+    """Mean energy of the spatial frequencies above half of Nyquist's."""
+    spectrum = torch.fft.fft2(x).abs().square()  # (n, 3, H, W)
+    fy, fx = torch.fft.fftfreq(x.shape[2]), torch.fft.fftfreq(x.shape[3])
+    high = (fy[:, None] ** 2 + fx**2).sqrt() > 0.25  # (H, W); Nyquist's is .5
+    return float(spectrum[..., high].double().mean())
+
+
+def by_identity(pairs: Pairs, z: dict[str, Tensor], name: str) -> dict:
+    """One judge's view of who is on the picture; z holds unit vectors of swap, source, target."""
+    cos_source, cos_target = ((z["swap"] * z[end]).sum(1).double().numpy() for end in ("source", "target"))
+    relative = evaluation.relative_distance(z["swap"], z["source"], z["target"]).double().numpy()
+    return {
+        f"cos_source_{name}": float(cos_source.mean()),
+        f"cos_source_{name}_interval": pairs.interval(cos_source),
+        f"cos_target_{name}": float(cos_target.mean()),
+        f"identity_{name}": float((z["swap"] - z["source"]).norm(dim=1).double().mean()),
+        f"identity_r_{name}": float(np.nanmean(relative)),
+        f"moved_toward_source_{name}": float(
+            (cos_source > (z["target"] * z["source"]).sum(1).double().numpy()).mean()
+        ),
+    }
+
+
+def by_parameters(pairs: Pairs, said: dict[str, Tensor]) -> dict:
+    """Shape, colors, expression and pose, in the parameter judge's units; said of swap, source, target."""
+    scores = {}
+    for name, part in groups().items():
+        to = {end: (said["swap"] - said[end])[:, part].norm(dim=1).double() for end in ("source", "target")}
+        right, wrong = (to["source"], to["target"]) if TO_SOURCE[name] else (to["target"], to["source"])
+        relative = (right / (right + wrong).clamp(min=1e-12)).numpy()
+        scores |= {name: float(right.mean()), f"{name}_r": float(relative.mean())}
+        scores[f"{name}_r_interval"] = pairs.interval(relative)
+    return scores
+
+
+def frechet(a: np.ndarray, b: np.ndarray) -> float:
+    """Frechet distance of two Gaussians with the samples' means and covariances (Heusel et al. 2017)."""
+    cov_a, cov_b = (np.cov(v, rowvar=False) for v in (a, b))
+    root = scipy.linalg.sqrtm(cov_a @ cov_b).real
+    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a + cov_b - 2 * root))
+
+
+def features(judge: IdentityJudge, x: Tensor) -> np.ndarray:
+    """(n, 256): the identity judge's features before its last layer."""
+    with torch.inference_mode():
+        parts = [F.relu(judge.fc0(judge.trunk(part).flatten(1))) for part in x.split(BATCH)]
+    return torch.cat(parts).double().numpy()
+
+
+class Photographs:
+    """SFace's vectors, aligned by the true swap's landmarks (whose face must be there, whoever's it is)."""
+
+    def __init__(self) -> None:
+        import judges  # needs the extra "judges"
+
+        self.tools, self.judges = judges, judges.Judges(landmarker=False)
+
+    def embed(self, x: Tensor, landmarks) -> Tensor:
+        """(n, 128) unit vectors."""
+        pixels = ((x.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+        vectors = []
+        for image, points in zip(tqdm(pixels, desc="SFace", leave=False), landmarks):
+            face = self.tools._face_of_truth(self.tools.to_padded(points, len(image)))
+            vectors.append(self.judges.recognize(self.judges.pad(self.tools.enlarge(image)), face))
+        return F.normalize(torch.from_numpy(np.stack(vectors)).float(), dim=1)
+
+
+class Jury:
+    """All judges, and what they say of sources, targets and true swaps, which no system changes."""
+
+    def __init__(self, pairs: Pairs, data: TrueSwap, folder: Path, photographs: bool) -> None:
+        self.pairs = pairs
+        self.identity, self.parameters = load_judge(folder, IdentityJudge), load_judge(folder, ParameterJudge)
+        self.photographs = Photographs() if photographs else None
+        self.true_features = features(self.identity, pairs.x_true)
+        self.ends = {
+            "source": (pairs.x_source, [data.landmarks(int(row)) for row in pairs.rows[0]]),
+            "target": (pairs.x_target, [data.landmarks(int(row)) for row in pairs.rows[1]]),
+        }
+        self._said = {name: self._ask(*end) for name, end in self.ends.items()}
+
+    def _ask(self, x: Tensor, landmarks) -> dict[str, Tensor]:
+        said = {name: evaluation.embed(x, net) for name, net in
+                (("judge", self.identity), ("parameters", self.parameters))}  # fmt: skip
+        if self.photographs is not None:
+            said["sface"] = self.photographs.embed(x, landmarks)
+        return said
+
+    def scores(self, x: Tensor, own) -> dict:
+        """All scores of one system's swaps; `own` is the embedder that it was trained with."""
+        said = self._said | {"swap": self._ask(x, self.pairs.landmarks)}
+        scores = to_truth(self.pairs, x)
+        for name in self._said["source"]:
+            if name != "parameters":
+                scores |= by_identity(self.pairs, {end: v[name] for end, v in said.items()}, name)
+        z = {"swap": x, "source": self.pairs.x_source, "target": self.pairs.x_target}
+        scores |= by_identity(self.pairs, {e: evaluation.embed(v, own) for e, v in z.items()}, "own")
+        scores["cheat"] = scores["cos_source_own"] - scores["cos_source_judge"]
+        scores |= by_parameters(self.pairs, {end: v["parameters"] for end, v in said.items()})
+        return scores | {"fid": frechet(features(self.identity, x), self.true_features)}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=Path, nargs="+", required=True, help="folders of finished runs")
+    parser.add_argument("--embedders", type=Path, default=Path("build/embedders"), help="LOSS-SEED runs")
+    parser.add_argument("--judges", type=Path, default=Path("build/judges"))
+    parser.add_argument("--split", default="test", help="a split or a built folder with a matrix")
+    parser.add_argument("--photographs", action="store_true", help="SFace, too (needs the extra judges)")
+    parser.add_argument("--again", action="store_true", help="measure runs that were measured before, too")
+    parser.add_argument("--out", type=Path, help="JSON to write (default: printed)")
+    options = parser.parse_args(arguments)
+    try:
+        data = TrueSwap(options.split)
+        pairs = Pairs(data)
+        jury = Jury(pairs, data, options.judges, options.photographs)
+        own = checkpoints.load_embedder("supcon")
+        floors = zip(FLOORS, (pairs.x_target, pairs.x_source, pairs.x_true))
+        result = {"pairs": len(pairs.x_true), "people": int(pairs.people[0].max()) + 1}
+        result["floors"] = {name: jury.scores(x, own) for name, x in floors}
+        result["systems"] = {}
+        for run in tqdm(options.runs, desc="swappers", unit="run"):
+            kept = run / "judged.json"
+            if options.again or not kept.exists():
+                path = checkpoints.weights_path(run)
+                named = checkpoints.read_metadata(path)
+                embedder = checkpoints.load_embedder(named["embedder"])
+                found = jury.scores(pairs.swaps(checkpoints.load_generator(run), embedder), embedder)
+                write_result({"steps": int(named["steps"]), **found}, kept)
+            result["systems"][run.name] = json.loads(kept.read_text(encoding="utf-8"))
+    except (OSError, ValueError, ModuleNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    write_result(result, options.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

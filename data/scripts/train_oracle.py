@@ -1,0 +1,106 @@
+"""Train the oracle: the swapper's generator on true swaps, the best that this network could do.
+
+    python data/scripts/train_oracle.py --truth build/true_swaps --out build/oracle --ship oracle
+
+No embedder's loss and no discriminator: the mean squared error to the picture that the renderer made
+(`render_true_swaps.py`). The generator sees what the swapper's sees: the target image and the embedder's
+vector of the source image. A run that was stopped goes on where it stood.
+"""
+
+import argparse
+import copy
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch.optim import Adam
+
+from smoothswap_lib import checkpoints, profiles, steps, training
+from smoothswap_lib.datasets import TrueSwap, to_float
+from smoothswap_lib.runs import Run, RunError
+from smoothswap_lib.training_cli import apply_settings, ship
+
+
+class Truth:
+    """The rendered true swaps: rows of source and target in the train split, and images."""
+
+    def __init__(self, folder: Path) -> None:
+        parts = [np.load(path) for path in sorted(folder.glob("part-*.npz"))]
+        if not parts:
+            raise FileNotFoundError(f"{folder} holds no part-*.npz; render_true_swaps.py writes them")
+        self.source, self.target, images = (
+            np.concatenate([part[name] for part in parts]) for name in ("source", "target", "images")
+        )
+        self.images = torch.from_numpy(images).permute(0, 3, 1, 2)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def train_oracle(profile, out: Path, data, truth: Truth, embedder, seed: int) -> Run:
+    """The loop: one generator, one loss; a batch depends on (seed, step) only."""
+    numbers, accelerator = profile.swapper, training.make_accelerator(profile.mixed_precision)
+    embedder, facts = training.frozen_embedder(embedder)
+    facts = {"data": training.data_name(data), "images": len(data), "true_swaps": len(truth), **facts}
+    run = Run(out, "swapper", profile, seed, facts, accelerator, resume=True)
+    torch.manual_seed(seed)
+    generator, _, arguments = training.build_swapper(profile, embedder.dim)
+    ema = copy.deepcopy(generator).eval().requires_grad_(False)
+    optimizer = Adam(generator.parameters(), numbers.generator_learning_rate, (0.9, 0.99))
+    with run.opened({"generator": generator, "ema": ema}, {"generator": optimizer}):
+        for step in run.steps_left():
+            rows = np.random.default_rng([seed, step]).integers(len(truth), size=numbers.batch_size)
+            x_source, x_target = (data.image_batch(part[rows]) for part in (truth.source, truth.target))
+            with torch.no_grad():
+                z_source = embedder(x_source)  # (B, dim)
+            error = F.mse_loss(generator(x_target, z_source), to_float(truth.images[rows]))
+            accelerator.backward(error)
+            norm = accelerator.clip_grad_norm_(generator.parameters(), numbers.max_grad_norm)
+            rate = steps.set_learning_rate(optimizer, numbers.generator_learning_rate)
+            optimizer.step()
+            optimizer.zero_grad()
+            steps.update_ema(ema, generator, steps.ema_decay_at(step, numbers.ema_decay))
+            run.record({"error": error.detach(), "grad_norm_generator": norm.detach()}, rate)
+            if run.due(profile.preview_every):
+                training.preview(run, ema, embedder, data, accelerator)
+            run.save_if_due()
+    names = {"embedder": facts["embedder"], "embedder_hash": facts["embedder_hash"]}
+    run.finish(ema, {"network": "Generator", "arguments": json.dumps(arguments), **names})
+    return run
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("build/oracle"), help="folder of the run")
+    parser.add_argument("--truth", type=Path, default=Path("build/true_swaps"))
+    parser.add_argument("--train", default="train", help="the split that the truth was rendered from")
+    parser.add_argument("--embedder", default="supcon")
+    parser.add_argument("--profile", default="laptop", choices=profiles.names())
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="repeatable")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--ship", metavar="NAME", help="when done, write data/checkpoints/NAME.safetensors")
+    options = parser.parse_args(arguments)
+    try:
+        profile = apply_settings(profiles.get(options.profile), "swapper", options.set)
+        embedder = checkpoints.load_embedder(options.embedder)
+        data, truth = TrueSwap(options.train), Truth(options.truth)
+        train_oracle(profile, options.out, data, truth, embedder, options.seed)
+        if options.ship:
+            print(f"shipped {ship(options.out, options.ship)}")
+    except (RunError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as interrupt:
+        print(f"\n{interrupt}", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""Train the swapper's variants under one modest budget each: another embedder, weight, or a part left out.
+
+    python data/scripts/train_swappers.py --out build/swappers
+    python data/scripts/train_swappers.py --out build/swappers --variants supcon_4 ce_arc_4 --seeds 0 1
+
+The same data, batches and first weights for all of a seed. EMBEDDER_L is the paper's recipe with that
+embedder and lambda_id L (the paper's Ours, Arc and Arc16 are supcon_4, ce_arc_4, ce_arc_16); the others
+change one thing of supcon_4. Runs that were stopped go on where they stood, finished ones are not touched.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from smoothswap_lib import profiles, training
+from smoothswap_lib.runs import RunError
+from smoothswap_lib.training_cli import apply_settings
+
+# name: embedder, what is changed
+VARIANTS = {
+    "supcon_4": ("supcon", {}),
+    "ce_arc_4": ("ce_arc", {}),
+    "ce_arc_16": ("ce_arc", {"lambda_id": 16.0}),
+    "supcon_1": ("supcon", {"lambda_id": 1.0}),
+    "ce_arc_1": ("ce_arc", {"lambda_id": 1.0}),
+    "supcon_16": ("supcon", {"lambda_id": 16.0}),
+    "no_adversarial": ("supcon", {"lambda_adv": 0.0}),
+    "no_r1": ("supcon", {"r1_gamma": 0.0}),
+    "no_self_pair": ("supcon", {"self_pairs": 0}),
+    "khosla_4": ("khosla", {}),
+    "ce_lin_4": ("ce_lin", {}),
+    "no_change": ("supcon", {"lambda_chg": 0.0}),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("build/swappers"), help="folder of the runs")
+    parser.add_argument("--embedders", type=Path, default=Path("build/embedders"), help="LOSS-SEED runs")
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS, metavar="NAME")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--profile", default="laptop", choices=profiles.names())
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="for all variants")
+    parser.add_argument("--train", default="train", help="a TrueSwap split or a built folder")
+    options = parser.parse_args(arguments)
+    try:
+        profile = apply_settings(profiles.get(options.profile), "swapper", options.set)
+        train = training.open_data(options.train, "swapper", profile.size)
+        for seed, variant in ((seed, variant) for seed in options.seeds for variant in options.variants):
+            embedder, changes = VARIANTS[variant]
+            folder, started = options.out / f"{variant}-{seed}", time.monotonic()
+            result = training.train_swapper(
+                profile.override("swapper", {"steps": options.steps, **changes}),
+                folder,
+                train,
+                options.embedders / f"{embedder}-0",
+                seed,
+                resume=True,
+            )
+            print(f"{folder}: {result.steps} steps, {time.monotonic() - started:.0f} s now", flush=True)
+    except (RunError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as interrupt:
+        print(f"\n{interrupt}", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

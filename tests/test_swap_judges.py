@@ -1,0 +1,78 @@
+"""The judges of swaps: what they are told, and the scores made of what they say."""
+
+import numpy as np
+import pytest
+import torch
+from measure_swappers import Pairs, frechet, high_energy
+from swap_judges import Components, ParameterJudge, frontal_landmarks, groups, names, only_landmarks
+
+from smoothswap_lib.datasets import TrueSwap
+
+
+@pytest.fixture(scope="module")
+def test_split():
+    return TrueSwap("test")
+
+
+def test_the_head_of_landmarks_only_deforms_like_the_whole_one(model, test_split):
+    small = only_landmarks(model)
+    for row in test_split.table.take([0, 100, 2000]).to_pylist():
+        whole, part = frontal_landmarks(model, row), frontal_landmarks(small, row)
+        assert np.allclose(whole, part, atol=1e-9)
+
+
+def test_expression_is_what_actions_add_and_shape_does_not_know_them(model, test_split):
+    small = only_landmarks(model)
+    row = test_split.table.slice(5, 1).to_pylist()[0]
+    still = {name: 0.0 if name.startswith("attributes.actions") else value for name, value in row.items()}
+    shape, expression = frontal_landmarks(small, row)
+    shape_still, expression_still = frontal_landmarks(small, still)
+    assert np.array_equal(shape, shape_still)
+    assert np.abs(expression_still).max() == 0 < np.abs(expression).max()
+
+
+def test_components_recover_a_plane():
+    rng = np.random.default_rng(0)
+    axes = np.linalg.qr(rng.standard_normal((136, 2)))[0].T
+    points = rng.standard_normal((50, 2)) @ np.diag([5, 2]) @ axes + 7
+    found = Components.of(points, 2)
+    assert found.share == pytest.approx(1)
+    assert np.allclose(found.coordinates(points) @ found.axes + found.mean, points)
+
+
+def test_parameter_judge_speaks_in_the_targets_units():
+    torch.manual_seed(0)
+    judge = ParameterJudge(len(names())).eval()
+    judge.mean.fill_(3)
+    judge.deviation.fill_(2)
+    x = torch.rand(2, 3, 64, 64) * 2 - 1
+    assert torch.allclose(judge(x), judge.standardized(x) * 2 + 3)
+    parts = groups()
+    assert [part.start for part in parts.values()] == [0, *(part.stop for part in parts.values())][:-1]
+    assert list(parts.values())[-1].stop == len(names())
+
+
+def test_frechet_of_two_gaussians_is_the_closed_form():
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((200_000, 2)) * [1, 2]
+    b = rng.standard_normal((200_000, 2)) * [3, 2] + [0, 1]
+    # axes are independent: sum of (difference of means)^2 + (difference of deviations)^2
+    assert frechet(a, b) == pytest.approx(1 + 4, rel=0.02)
+    assert frechet(a, a) == pytest.approx(0, abs=1e-6)
+
+
+def test_high_frequencies_are_those_above_half_of_nyquist():
+    x = torch.arange(64).float()
+    slow, fast = ((2 * torch.pi * k * x / 64).sin().expand(1, 3, 64, 64) for k in (4, 24))
+    assert high_energy(slow) < 1e-6 * high_energy(fast)
+
+
+def test_a_pair_is_answered_by_the_source_person_in_the_target_picture(test_split):
+    pairs = Pairs(test_split)
+    source, target, true = pairs.rows
+    people, columns = test_split.identities, test_split.attribute_sets
+    assert (people[source] == people[true]).all() and (columns[target] == columns[true]).all()
+    assert (people[source] != people[target]).all() and (columns[source] != columns[true]).all()
+    assert len(true) >= 2000
+    everything = np.ones(len(true))
+    assert pairs.interval(everything, 2 * everything) == [0.5, 0.5]
