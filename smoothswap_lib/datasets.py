@@ -280,11 +280,8 @@ class FaceFolder(Dataset):
 
     def __getitem__(self, index: int) -> dict:
         index = range(len(self))[index]
-        return {
-            "image": self.image_batch([index])[0],
-            "identity": int(self.identities[index]),
-            "index": index,
-        }
+        image, identity = self.image_batch([index])[0], int(self.identities[index])
+        return {"image": image, "identity": identity, "index": index}
 
     def image_batch(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
         """(B, 3, size, size) float32 in [-1, 1] of the images at `indices`, read from disk."""
@@ -395,3 +392,9 @@ class IdentityBatchSampler:
         wanted = self.images_per_identity
         chosen = [rng.choice(self.members[p], wanted, replace=len(self.members[p]) < wanted) for p in people]
         return np.concatenate(chosen)
+
+
+if __name__ == "__main__":
+    from smoothswap_lib.datasets_cli import main
+
+    raise SystemExit(main())

@@ -1,0 +1,51 @@
+"""The command line of the data sets: look at a folder of photographs, or align it.
+
+    python -m smoothswap_lib.datasets check PATH
+    python -m smoothswap_lib.datasets align SRC DST [--size 256] [--landmarks FILE]
+
+Depends on folder_check, folder_align.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from smoothswap_lib.folder_align import align_folder, read_landmarks
+from smoothswap_lib.folder_check import check_folder
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The two commands and their options."""
+    parser = argparse.ArgumentParser(prog="python -m smoothswap_lib.datasets", description="Photographs.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    check = commands.add_parser("check", help="say what a folder holds, and what is broken or missing")
+    check.add_argument("path", type=Path)
+    align = commands.add_parser("align", help="write FFHQ's crop of every face; goes on after a stop")
+    align.add_argument("source", type=Path, metavar="SRC")
+    align.add_argument("target", type=Path, metavar="DST")
+    align.add_argument("--size", type=int, default=256, help="pixels a side (default: 256)")
+    align.add_argument("--landmarks", type=Path, help="JSON, {path below SRC: 68 [x, y]} (default: detected)")
+    for command in (check, align):
+        command.add_argument("--processes", type=int, help="default: one a core")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns 0 if all went well, 1 if some images are broken, missing or not aligned, 2 for a wrong call."""
+    options = build_parser().parse_args(arguments)
+    try:
+        if options.command == "check":
+            report = check_folder(options.path, options.processes)
+            print(report)
+            return 0 if report.fine else 1
+        landmarks = read_landmarks(options.landmarks) if options.landmarks else None
+        result = align_folder(options.source, options.target, options.size, landmarks, options.processes)
+        print(f"{options.target}: {result}")
+        return 1 if result.failed else 0
+    except (OSError, ValueError, ModuleNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        return 130
