@@ -110,7 +110,7 @@ def test_the_script_computes_ratios_intervals_and_verdicts(tmp_path):
             "table_2": {"d_smooth_r0.25": number, "d_smooth_r0.5": number, "auc_pairs": auc,
                         "unique_of_9": {"mean": 1 / smooth, "deviation": 0.8}},
             "renderer": {"identity": number},
-            "kept_r2": {"identity.shape.chin-width-incr": number, "state.age within a person": number},
+            "kept_r2": {"face shape 1": number, "state.age within a person": number},
             "walks": {"age": {"span": number}, "another person": {"largest_step": number}},
             "gradients": {"whole_swap_pool8": number},
         }  # fmt: skip

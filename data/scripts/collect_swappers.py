@@ -1,0 +1,97 @@
+"""Bring the learning curves and previews of `train_swappers.py`'s runs into files for notebook 08.
+
+    python data/scripts/collect_swappers.py --runs build/swappers --out data
+
+Writes OUT/swappers.parquet (all runs' metrics: variant, seed, step, ...) and OUT/progress.avif with
+progress.json: of the variants of --shown the first pairs of their previews, a row a pair: source, target, and
+the swap after an eighth, a quarter, half and all of the steps.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from results import write_result
+
+from smoothswap_lib.files import atomic
+
+PAIRS = 3
+COLUMNS = (
+    "step", "seconds", "identity", "change", "adversarial", "cos_source", "cos_target", "r1",
+    "discriminator_real", "discriminator_fake", "grad_norm_generator", "grad_norm_discriminator",
+)  # fmt: skip
+QUALITY = 80  # AVIF's
+
+
+def curves(runs: Sequence[Path]) -> pd.DataFrame:
+    """All runs' metrics, one under the other, in single precision."""
+    tables = []
+    for run in runs:
+        table = pd.read_parquet(run / "metrics.parquet").reindex(columns=list(COLUMNS))
+        variant, _, seed = run.name.rpartition("-")
+        table = table.astype({name: "float32" for name in COLUMNS if name != "step"})
+        table.insert(0, "variant", variant)
+        table.insert(1, "seed", np.int8(seed))
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def preview(run: Path, step: int) -> np.ndarray:
+    """(rows of the grid, pairs, size, size, 3): the run's preview after a step, as `write_preview` made it."""
+    pixels = np.asarray(Image.open(run / "previews" / f"step_{step:06d}.png").convert("RGB"))
+    size = pixels.shape[0] // 3
+    return pixels.reshape(3, size, -1, size, 3).swapaxes(1, 2)
+
+
+def progress(run: Path, steps: Sequence[int]) -> np.ndarray:
+    """(PAIRS * size, (2 + steps) * size, 3): a row a pair."""
+    source, target, _ = preview(run, steps[0])
+    columns = [source, target, *(preview(run, step)[2] for step in steps)]
+    return np.concatenate([np.concatenate(list(column[:PAIRS]), axis=0) for column in columns], axis=1)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--runs", type=Path, default=Path("build/swappers"), help="folder of VARIANT-SEED runs"
+    )
+    parser.add_argument("--out", type=Path, default=Path("data"))
+    parser.add_argument("--shown", nargs="+", default=["supcon_4", "ce_arc_4", "ce_arc_16"])
+    options = parser.parse_args(arguments)
+    try:
+        runs = sorted(p.parent for p in options.runs.glob("*-*/weights.safetensors"))
+        if not runs:
+            raise FileNotFoundError(f"{options.runs} holds no finished run; train_swappers.py makes them")
+        table = curves(runs)
+        with atomic(options.out / "swappers.parquet") as path:
+            table.to_parquet(path, index=False, compression="zstd")
+        shown = [name for name in options.shown if options.runs / f"{name}-0" in runs]
+        last = int(table[table.variant == shown[0]].step.max())
+        steps = [last // 8, last // 4, last // 2, last]
+        picture = np.concatenate([progress(options.runs / f"{name}-0", steps) for name in shown])
+        with atomic(options.out / "progress.avif") as path:
+            Image.fromarray(picture).save(path, format="AVIF", quality=QUALITY)
+        plan = {
+            "variants": shown,
+            "pairs": PAIRS,
+            "steps": steps,
+            "size": len(picture) // len(shown) // PAIRS,
+        }
+        write_result(plan, options.out / "progress.json")
+    except (OSError, ValueError, IndexError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps({"runs": [run.name for run in runs]} | plan))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
