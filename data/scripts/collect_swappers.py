@@ -42,7 +42,7 @@ def curves(runs: Sequence[Path]) -> pd.DataFrame:
 
 
 def preview(run: Path, step: int) -> np.ndarray:
-    """(rows of the grid, pairs, size, size, 3): the run's preview after a step, as `write_preview` made it."""
+    """(rows of the grid, pairs, size, size, 3): a preview of the run, as `write_preview` made it."""
     pixels = np.asarray(Image.open(run / "previews" / f"step_{step:06d}.png").convert("RGB"))
     size = pixels.shape[0] // 3
     return pixels.reshape(3, size, -1, size, 3).swapaxes(1, 2)

@@ -4,7 +4,8 @@
         --out build/sensitivity/t$T --set steps=1000 --set temperature=$T; done
     python data/scripts/measure_sensitivity.py --runs build/sensitivity/*/supcon-0 --out data/sensitivity.json
 
-A row a run: its numbers, the columns of Table 2 (whole train split as gallery), and what a ridge probe finds.
+A row a run: its numbers, the columns of Table 2 (whole train split as gallery), and what a ridge probe finds;
+kept in the run's folder, too.
 """
 
 import argparse
@@ -32,17 +33,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--runs", type=Path, nargs="+", required=True, help="folders of finished runs")
     parser.add_argument("--probes", type=Path, default=Path("build/probes"))
+    parser.add_argument("--again", action="store_true", help="measure runs that were measured before, too")
     parser.add_argument("--out", type=Path, help="JSON to write (default: printed)")
     options = parser.parse_args(arguments)
     rows = []
     try:
         faces = Faces(TrueSwap("train"), TrueSwap("test"), options.probes)
         for run in tqdm(options.runs, unit="run"):
+            kept_file = run / "sensitivity.json"
+            if kept_file.exists() and not options.again:
+                rows.append(json.loads(kept_file.read_text(encoding="utf-8")))
+                continue
             numbers = json.loads((run / "profile.json").read_text(encoding="utf-8"))["profile"]["embedder"]
             network = checkpoints.load_embedder(run)
             z = [embed_rows(data, np.arange(len(data)), network) for data in (faces.test, faces.train)]
             row = {name: numbers.get(name, 0.0) for name in NUMBERS}
-            rows.append(row | table_2(faces.test, *z, seed=0) | {"kept_r2": kept(faces, *z)})
+            row |= table_2(faces.test, *z, seed=0) | {"kept_r2": kept(faces, *z)}
+            write_result(row, kept_file)
+            rows.append(row)
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

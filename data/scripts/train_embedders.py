@@ -64,8 +64,11 @@ def curves(results: Mapping[tuple[str, int], training.TrainingResult]) -> pyarro
         for (loss, seed), result in results.items()
         for row in result.metrics
     ]
-    names = dict.fromkeys(name for row in rows for name in row)
-    return pyarrow.table({name: [row.get(name) for row in rows] for name in names})
+    table = pandas.DataFrame(rows)
+    return pyarrow.Table.from_pandas(  # single precision: half the bytes
+        table.astype({name: "float32" for name in table if table[name].dtype == "float64"}),
+        preserve_index=False,
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -111,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
                 print(f"shipped {ship(folder, loss, judge.at_the_end)}")
             if options.curves:
                 with atomic(options.curves) as path:
-                    pyarrow.parquet.write_table(curves(results), path)
+                    pyarrow.parquet.write_table(curves(results), path, compression="zstd")
     except (RunError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
