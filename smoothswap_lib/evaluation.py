@@ -5,7 +5,7 @@ Images are float tensors in [-1, 1] throughout. A squared error is in these unit
 Depends on scikit-learn (ROC) and pandas (tables).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -310,3 +310,21 @@ def swap_report(
             columns["background_change"] = change[background].mean().item()
         report[system] = columns
     return pd.DataFrame.from_dict(report, orient="index").rename_axis("system")
+
+
+def overall_score(table: pd.DataFrame, among: Sequence[str] | None = None) -> pd.Series:
+    """Table 1's Overall: the mean over columns of each system's standardized score; lower is better.
+
+    The paper says "average of each score after standardization" but its printed Overall cannot be computed
+    from its printed columns; ours standardizes by mean and deviation (of the population) over `among`.
+
+    Parameters
+    ----------
+    table : a row a system, a column a score of which lower is better
+    among : the rows that give mean and deviation (default: all); others are placed on their scale
+    """
+    reference = table if among is None else table.loc[list(among)]
+    if len(reference) < 2:
+        raise ValueError(f"standardizing needs two systems or more, got {len(reference)}")
+    deviation = reference.std(ddof=0)
+    return ((table - reference.mean()) / deviation.where(deviation > 0, 1)).mean(axis=1)

@@ -2,7 +2,8 @@
 
     python data/scripts/write_claims.py
 
-Needs data/embedders.json (of measure_embedders.py). Claims whose measurement is missing are "not tried".
+Needs data/embedders.json (of measure_embedders.py); takes swappers.json (measure_swappers.py) and
+swappers.parquet (collect_swappers.py) if there are any. What is not measured is "not tried".
 
 A value is a ratio (of R2, a difference) of two means over seeds. Its interval is wide on purpose: the
 lowest bound of one over the highest of the other and the other way round, whatever the seed, each bound being
@@ -15,6 +16,9 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+import pandas as pd
+from swapper_claims import NOT_TRIED, curve_claims, overall_claim
 
 from smoothswap_lib.claims import Claim, verdict_at_most, write_claims
 from smoothswap_lib.files import data_folder
@@ -29,13 +33,6 @@ PAPER = {
 PAPER_UNIQUE = {"supcon": 5.13, "arcface": 4.25}  # end of Sec. 5.5
 AUC_COST = 0.005
 UNIQUE_PAIRS = 64
-LATER = (
-    ("The swapper with SupCon reaches a given identity loss in at most a quarter of ArcFace's steps",
-     "Sec. 5.4, Fig. 7", "0.25"),
-    ("At equal identity loss the swapper with SupCon has a lower change loss than with ArcFace",
-     "Sec. 5.4, Fig. 7", "lower"),
-    ("Best Overall score of all systems", "Table 1", "best"),
-)  # fmt: skip
 
 
 class Score:
@@ -169,19 +166,32 @@ def embedder_claims(runs: Mapping[str, dict], source: str) -> list[Claim]:
     return rows + control_claims(runs, row)
 
 
+def swapper_claims(swappers: Path, curves: Path) -> list[Claim]:
+    """The claims about swappers, from the files that are there."""
+    rows = list(NOT_TRIED)
+    if curves.exists():
+        rows[:2] = curve_claims(pd.read_parquet(curves), f"data/{curves.name}")
+    if swappers.exists():
+        rows[2] = overall_claim(json.loads(swappers.read_text(encoding="utf-8")), f"data/{swappers.name}")
+    return rows
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--embedders", type=Path, default=data_folder() / "embedders.json")
+    parser.add_argument("--swappers", type=Path, default=data_folder() / "swappers.json")
+    parser.add_argument("--curves", type=Path, default=data_folder() / "swappers.parquet")
     parser.add_argument("--out", type=Path, default=data_folder() / "claims.csv")
     options = parser.parse_args(arguments)
     try:
         runs = json.loads(options.embedders.read_text(encoding="utf-8"))
         rows = embedder_claims(runs, f"data/{options.embedders.name}")
-        later = [Claim(claim, where, paper, "", "", "", "not tried", "") for claim, where, paper in LATER]
-        print(f"{write_claims([*rows, *later], options.out)}: {len(rows)} claims tried, {len(later)} not yet")
+        rows += swapper_claims(options.swappers, options.curves)
+        tried = sum(row.verdict != "not tried" for row in rows)
+        print(f"{write_claims(rows, options.out)}: {tried} claims tried, {len(rows) - tried} not yet")
     except (OSError, KeyError, ValueError) as error:
         print(f"error: {options.embedders}: {error!r}", file=sys.stderr)
         return 2

@@ -1,0 +1,90 @@
+"""The claims about swappers (Table 1, Sec. 5.4): how fast, at what cost, how well, SupCon's against CE-Arc's.
+
+Curves are averaged over `WINDOW` rows before anything is read off them. The level at which two runs are
+compared is the lowest identity loss that both reach; intervals are the lowest and highest over seeds, so with
+one seed there is none.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from smoothswap_lib.claims import Claim, verdict_at_most
+from smoothswap_lib.evaluation import overall_score
+
+OURS, RIVAL = "supcon_4", "ce_arc_4"
+WINDOW = 15  # rows: 150 steps
+QUARTER = 0.25
+OVERALL = tuple(f"{name}{form}" for name in ("shape", "expression", "pose") for form in ("", "_r"))
+OVERALL = ("identity_judge", "identity_r_judge", *OVERALL)
+FASTER = "The swapper with SupCon reaches a given identity loss in at most a quarter of ArcFace's steps"
+CHEAPER = "At equal identity loss the swapper with SupCon has a lower change loss than with ArcFace"
+BEST = "Best Overall score of all systems"
+NOT_TRIED = (
+    Claim(FASTER, "Sec. 5.4, Fig. 7", "0.25", "", "", "", "not tried", ""),
+    Claim(CHEAPER, "Sec. 5.4, Fig. 7", "lower", "", "", "", "not tried", ""),
+    Claim(BEST, "Table 1", "best", "", "", "", "not tried", ""),
+)
+
+
+def smoothed(curves: pd.DataFrame, variant: str, seed: int) -> pd.DataFrame:
+    """step, identity and change of one run, averaged over WINDOW rows; the first ones are dropped."""
+    run = curves[(curves.variant == variant) & (curves.seed == seed)].sort_values("step")
+    rolled = run[["identity", "change"]].astype(float).rolling(WINDOW).mean()
+    return rolled.assign(step=run.step).dropna().reset_index(drop=True)
+
+
+def at_equal_identity(curves: pd.DataFrame, seed: int) -> dict[str, float]:
+    """Where two runs first reach the lowest identity loss that both reach: steps and change loss of each."""
+    runs = {name: smoothed(curves, name, seed) for name in (OURS, RIVAL)}
+    level = max(run.identity.min() for run in runs.values())
+    found = {"level": level}
+    for name, run in runs.items():
+        first = run[run.identity <= level].iloc[0]
+        found |= {f"steps_{name}": float(first.step), f"change_{name}": float(first.change)}
+    return found
+
+
+def _ratio(found: list[dict], key: str) -> tuple[float, float, float, float, float]:
+    """Ratio of the means of ours to the rival's, its extremes over seeds, and the two means."""
+    ours, theirs = (np.array([row[f"{key}_{name}"] for row in found]) for name in (OURS, RIVAL))
+    each = ours / theirs
+    mean = ours.mean() / theirs.mean()
+    return mean, min(mean, each.min()), max(mean, each.max()), ours.mean(), theirs.mean()
+
+
+def curve_claims(curves: pd.DataFrame, source: str) -> list[Claim]:
+    """The two claims of Fig. 7."""
+    seeds = sorted(set.intersection(*(set(curves[curves.variant == name].seed) for name in (OURS, RIVAL))))
+    if not seeds:
+        return list(NOT_TRIED[:2])
+    found = [at_equal_identity(curves, int(seed)) for seed in seeds]
+    level = np.mean([row["level"] for row in found])
+    rows = []
+    for claim, paper, key, limit, digits in (
+        (FASTER, "0.25", "steps", QUARTER, 0),
+        (CHEAPER, "lower", "change", 1.0, 4),
+    ):
+        mean, low, high, ours, theirs = _ratio(found, key)
+        interval = f" [{low:.2f}, {high:.2f}]" if len(seeds) > 1 else ""
+        text = f"{mean:.2f}{interval} = {ours:.{digits}f} / {theirs:.{digits}f}"
+        text += f", at an identity loss of {level:.2f}"
+        verdict = verdict_at_most(mean, low, high, limit)
+        count = f"{len(seeds)} against {len(seeds)}"
+        rows.append(Claim(claim, "Sec. 5.4, Fig. 7", paper, text, "laptop", count, verdict, source))
+    return rows
+
+
+def overall_claim(swappers: Mapping[str, dict], source: str) -> Claim:
+    """Is SupCon at the paper's weight the best of our systems? The oracle knows the answers: it is none."""
+    systems = {name: row for name, row in swappers["systems"].items() if not name.startswith("oracle")}
+    ours = f"{OURS}-0"
+    if ours not in systems or len(systems) < 3:
+        return NOT_TRIED[2]
+    table = pd.DataFrame({name: {k: row[k] for k in OVERALL} for name, row in systems.items()}).T
+    score = overall_score(table).sort_values()
+    rank = list(score.index).index(ours) + 1
+    text = f"rank {rank} of {len(score)}: {score[ours]:.2f}; best {score.index[0]}, {score.iloc[0]:.2f}"
+    verdict = "reproduced" if rank == 1 else "not reproduced"
+    return Claim(BEST, "Table 1", "best", text, "laptop", "1", verdict, source)

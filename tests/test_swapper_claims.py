@@ -1,0 +1,77 @@
+"""The ledger's rows about swappers, on invented curves whose answer is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from swapper_claims import BEST, NOT_TRIED, OVERALL, at_equal_identity, curve_claims, overall_claim
+
+from smoothswap_lib.evaluation import overall_score
+
+
+def curves(ours_speed, rival_speed, ours_change=0.1, rival_change=0.2, seeds=(0,)):
+    """Identity losses that fall on a straight line; a mean over 15 rows lags all lines alike."""
+    tables = []
+    for seed in seeds:
+        for name, speed, change in (
+            ("supcon_4", ours_speed, ours_change),
+            ("ce_arc_4", rival_speed, rival_change),
+        ):
+            step = np.arange(10, 4010, 10)
+            run = {
+                "variant": name,
+                "seed": seed,
+                "step": step,
+                "identity": 1 - speed * step,
+                "change": change,
+            }
+            tables.append(pd.DataFrame(run))
+    return pd.concat(tables)
+
+
+def test_steps_to_an_equal_identity_loss():
+    found = at_equal_identity(curves(2e-4, 1e-4), seed=0)
+    # the rival ends at .6 + the lag of 70 steps; ours is there in half of the steps, the lag apart
+    assert found["level"] == pytest.approx(1 - 1e-4 * 3930)
+    assert found["steps_ce_arc_4"] == 4000 and found["steps_supcon_4"] == pytest.approx(3930 / 2 + 70, abs=10)
+
+
+@pytest.mark.parametrize(
+    ("speeds", "changes", "verdicts"),
+    [
+        ((5e-4, 1e-4), (0.1, 0.2), ["reproduced", "reproduced"]),
+        ((2e-4, 1e-4), (0.1, 0.2), ["reproduced in trend", "reproduced"]),
+        ((1e-4, 2e-4), (0.2, 0.1), ["not reproduced", "not reproduced"]),
+    ],
+)
+def test_verdicts_of_fig_7(speeds, changes, verdicts):
+    rows = curve_claims(curves(*speeds, *changes, seeds=(0, 1)), "data/swappers.parquet")
+    assert [row.verdict for row in rows] == verdicts
+    assert {row.seeds for row in rows} == {"2 against 2"}
+
+
+def test_one_run_alone_is_no_claim():
+    table = curves(2e-4, 1e-4)
+    assert curve_claims(table[table.variant == "supcon_4"], "x") == list(NOT_TRIED[:2])
+
+
+def test_overall_is_the_mean_of_standardized_columns():
+    table = pd.DataFrame({"a": [1.0, 3.0, 5.0], "b": [10.0, 20.0, 60.0]}, index=["x", "y", "z"])
+    by_hand = [
+        np.mean([(v - c.mean()) / c.std() for v, c in zip(row, table.values.T)]) for row in table.values
+    ]
+    assert overall_score(table).tolist() == pytest.approx(by_hand)
+    assert overall_score(table, ["x", "y"])["z"] == pytest.approx(np.mean([(5 - 2) / 1, (60 - 15) / 5]))
+    with pytest.raises(ValueError, match="two systems or more"):
+        overall_score(table, ["x"])
+
+
+def test_best_overall_is_judged_without_the_oracle():
+    def row(level):
+        return dict.fromkeys(OVERALL, level)
+
+    systems = {"supcon_4-0": row(1.0), "ce_arc_4-0": row(2.0), "supcon_1-0": row(3.0), "oracle": row(0.0)}
+    claim = overall_claim({"systems": systems}, "data/swappers.json")
+    assert (claim.claim, claim.verdict) == (BEST, "reproduced") and claim.ours.startswith("rank 1 of 3")
+    systems["supcon_1-0"] = row(0.5)
+    assert overall_claim({"systems": systems}, "data/swappers.json").verdict == "not reproduced"
+    assert overall_claim({"systems": {"supcon_4-0": row(1.0)}}, "x").verdict == "not tried"
