@@ -247,7 +247,7 @@ def retrieval_strip(
     points = len(next(iter(retrieved.values())))
     names = [f"{name}\n{len(set(map(int, indices[name])))} different" for name in retrieved]
     columns = ["A", *[f"r = {i / (points + 1):.2g}" for i in range(1, points + 1)], "B"]
-    figure = show_grid([[x_a, *row, x_b] for row in retrieved.values()], names, columns, tile=0.65)
+    figure = show_grid([[x_a, *row, x_b] for row in retrieved.values()], names, columns, tile=0.6)
     ax, side = figure.axes[0], torch.as_tensor(x_a).shape[-1]
     step = side + max(round(GAP * side), 2)
     for row, name in enumerate(retrieved):
