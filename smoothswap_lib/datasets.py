@@ -263,17 +263,13 @@ class FaceFolder(Dataset):
         self.path, self.size = Path(path), size
         if not self.path.is_dir():
             raise FileNotFoundError(f"{path} is not a folder; give the one that holds the images")
-        self.files = self._list()
+        found = sorted(p for p in self.path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        self.files = [p for p in found if not p.name.startswith(".")]  # macOS' hidden twins, "._0001.jpg"
         if not self.files:
             raise FileNotFoundError(
                 f"{path} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))}) at any depth"
             )
         self.identities = np.arange(len(self.files))
-
-    def _list(self):
-        # macOS leaves hidden twins ("._0001.jpg") beside the images of an unpacked archive.
-        found = (p for p in self.path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-        return sorted(p for p in found if not p.name.startswith("."))
 
     def __len__(self) -> int:
         return len(self.files)
@@ -314,9 +310,13 @@ class IdentityFolder(FaceFolder):
             )
 
 
+def celeba_list(listing: Path) -> dict[str, str]:
+    """File name -> person of `identity_CelebA.txt`."""
+    return dict(line.split()[:2] for line in listing.read_text(encoding="utf-8").splitlines() if line.strip())
+
+
 def _celeba_people(listing, files):
-    pairs = (line.split() for line in listing.read_text(encoding="utf-8").splitlines() if line.strip())
-    people = dict(pair[:2] for pair in pairs)
+    people = celeba_list(listing)
     missing = [file.name for file in files if file.name not in people]
     if missing:
         raise ValueError(f"{listing} has no line for {missing[0]} (nor for {len(missing) - 1} others)")

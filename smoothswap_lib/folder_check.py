@@ -133,8 +133,8 @@ def _layout(faces: datasets.FaceFolder) -> tuple[str, list[str] | None, list[str
         splits = [name for name in ("train", "test") if name not in inside]
         notes = [f"VGGFace2 has a folder {name}/ as well" for name in splits] if len(splits) == 1 else []
         return "VGGFace2's layout", parents, [], notes
-    if any((folder / "pairs.txt").exists() for folder in (root, root.parent)) or "lfw-deepfunneled" in inside:
-        listed = any((folder / "pairs.txt").exists() for folder in (root, root.parent))
+    listed = any((folder / "pairs.txt").exists() for folder in (root, root.parent))
+    if listed or "lfw-deepfunneled" in inside:
         notes = [] if listed else ["no pairs.txt: LFW's protocol needs it, training does not"]
         return "LFW's layout", parents, [], notes
     return "a folder a person", parents, [], []
@@ -144,8 +144,7 @@ def _celeba(faces, inside):
     listing = faces.path / "identity_CelebA.txt"
     if not listing.exists():
         return "CelebA's layout", None, ["identity_CelebA.txt: without it nobody has an identity"], []
-    lines = (line.split() for line in listing.read_text(encoding="utf-8").splitlines() if line.strip())
-    people = {pair[0]: pair[-1] for pair in lines}
+    people = datasets.celeba_list(listing)
     names = {file.name for file in faces.files}
     unlisted, absent = sorted(names - set(people)), sorted(set(people) - names)
     missing = [f"a line for {unlisted[0]} (and {len(unlisted) - 1:,} others) in {listing.name}"] * bool(

@@ -5,6 +5,7 @@ The shapes are MakeHuman's (CC0), exported once into `data/head_model.npz` by
 subject's left (the image's right), y away from the camera, z up. Depends on files, traits.
 """
 
+import copy
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -53,7 +54,7 @@ class HeadModel:
 
     def __init__(self, path: str | Path):
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with np.load(path) as file:  # reads arrays only, unless told otherwise
                 arrays = {name: file[name] for name in file.files}
         except FileNotFoundError:
             raise FileNotFoundError(f"{path} is missing; restore it with `git checkout -- {path}`") from None
@@ -115,6 +116,18 @@ class HeadModel:
             offsets, indices, values = self._sparse[key]
             moved = slice(offsets[row], offsets[row + 1])
             vertices[indices[moved]] += amount * values[moved].astype(np.float64)
+
+    def only_landmarks(self) -> "HeadModel":
+        """A head to `deform` and nothing else: its 68 landmarks alone, in a third of the time."""
+        small, chosen = copy.copy(self), np.unique(self.landmarks)
+        small.template, small.corners = self.template[chosen], self.corners[..., chosen, :]
+        small.landmarks = np.searchsorted(chosen, self.landmarks)
+        small._sparse = {}
+        for key, (offsets, indices, values) in self._sparse.items():
+            kept = np.isin(indices, chosen)
+            before = np.concatenate([[0], np.cumsum(kept)])  # how many are kept before each entry
+            small._sparse[key] = (before[offsets], np.searchsorted(chosen, indices[kept]), values[kept])
+        return small
 
     def scalp(self, vertices: np.ndarray) -> np.ndarray:
         """Points (azimuth, elevation, 3) of the skull under the hair, on the grid of the exported rays."""

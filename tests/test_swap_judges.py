@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from measure_swappers import Pairs, frechet, high_energy
-from swap_judges import Components, ParameterJudge, frontal_landmarks, groups, names, only_landmarks
+from swap_judges import Components, ParameterJudge, frontal_landmarks, groups, names
 
 from smoothswap_lib.datasets import TrueSwap
 
@@ -15,14 +15,14 @@ def test_split():
 
 
 def test_the_head_of_landmarks_only_deforms_like_the_whole_one(model, test_split):
-    small = only_landmarks(model)
+    small = model.only_landmarks()
     for row in test_split.table.take([0, 100, 2000]).to_pylist():
         whole, part = frontal_landmarks(model, row), frontal_landmarks(small, row)
         assert np.allclose(whole, part, atol=1e-9)
 
 
 def test_expression_is_what_actions_add_and_shape_does_not_know_them(model, test_split):
-    small = only_landmarks(model)
+    small = model.only_landmarks()
     row = test_split.table.slice(5, 1).to_pylist()[0]
     still = {name: 0.0 if name.startswith("attributes.actions") else value for name, value in row.items()}
     shape, expression = frontal_landmarks(small, row)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from command import exit_code, parser_of
 from PIL import Image
 from results import write_result
 
@@ -55,42 +56,42 @@ def progress(run: Path, steps: Sequence[int]) -> np.ndarray:
     return np.concatenate([np.concatenate(list(column[:PAIRS]), axis=0) for column in columns], axis=1)
 
 
+def work(options: argparse.Namespace) -> None:
+    """What the command does."""
+    runs = sorted(p.parent for p in options.runs.glob("*-*/weights.safetensors"))
+    if not runs:
+        raise FileNotFoundError(f"{options.runs} holds no finished run; train_swappers.py makes them")
+    table = curves(runs)
+    with atomic(options.out / "swappers.parquet") as path:
+        table.to_parquet(path, index=False, compression="zstd")
+    shown = [name for name in options.shown if options.runs / f"{name}-0" in runs]
+    if not shown:
+        raise ValueError(f"{options.runs} holds none of the runs to show: {', '.join(options.shown)}")
+    last = int(table[table.variant == shown[0]].step.max())
+    steps = [last // 8, last // 4, last // 2, last]
+    picture = np.concatenate([progress(options.runs / f"{name}-0", steps) for name in shown])
+    with atomic(options.out / "progress.avif") as path:
+        Image.fromarray(picture).save(path, format="AVIF", quality=QUALITY)
+    plan = {
+        "variants": shown,
+        "pairs": PAIRS,
+        "steps": steps,
+        "size": len(picture) // len(shown) // PAIRS,
+    }
+    write_result(plan, options.out / "progress.json")
+    print(json.dumps({"runs": [run.name for run in runs]} | plan))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument(
         "--runs", type=Path, default=Path("build/swappers"), help="folder of VARIANT-SEED runs"
     )
     parser.add_argument("--out", type=Path, default=Path("data"))
     parser.add_argument("--shown", nargs="+", default=["supcon_4", "ce_arc_4", "ce_arc_16"])
     options = parser.parse_args(arguments)
-    try:
-        runs = sorted(p.parent for p in options.runs.glob("*-*/weights.safetensors"))
-        if not runs:
-            raise FileNotFoundError(f"{options.runs} holds no finished run; train_swappers.py makes them")
-        table = curves(runs)
-        with atomic(options.out / "swappers.parquet") as path:
-            table.to_parquet(path, index=False, compression="zstd")
-        shown = [name for name in options.shown if options.runs / f"{name}-0" in runs]
-        last = int(table[table.variant == shown[0]].step.max())
-        steps = [last // 8, last // 4, last // 2, last]
-        picture = np.concatenate([progress(options.runs / f"{name}-0", steps) for name in shown])
-        with atomic(options.out / "progress.avif") as path:
-            Image.fromarray(picture).save(path, format="AVIF", quality=QUALITY)
-        plan = {
-            "variants": shown,
-            "pairs": PAIRS,
-            "steps": steps,
-            "size": len(picture) // len(shown) // PAIRS,
-        }
-        write_result(plan, options.out / "progress.json")
-    except (OSError, ValueError, IndexError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(json.dumps({"runs": [run.name for run in runs]} | plan))
-    return 0
+    return exit_code(work, options)
 
 
 if __name__ == "__main__":

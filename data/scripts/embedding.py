@@ -9,6 +9,7 @@ from tqdm import tqdm
 from smoothswap_lib import evaluation
 
 BATCH = 256
+FREE = -1  # of `attribute_sets`: an image outside of the matrix
 
 
 def embed_rows(data, rows, embedder: Callable[[Tensor], Tensor], title: str | None = None) -> Tensor:

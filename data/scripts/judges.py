@@ -164,7 +164,7 @@ def judge(data, rows, landmarker: bool) -> Verdicts:
             if face is not None:
                 verdicts.score[place] = face[-1]
             elif points is not None:
-                face = _face_of_truth(points)
+                face = face_of_truth(points)
             if face is not None:
                 verdicts.vectors[place] = judges.recognize(padded, face)
             verdicts.readings.append(judges.read(padded, box) if landmarker else None)
@@ -181,7 +181,7 @@ def to_padded(landmarks: np.ndarray, size: int) -> np.ndarray:
     return landmarks * (SIZE / size) - 0.5 + PADDING
 
 
-def _face_of_truth(points) -> np.ndarray:
+def face_of_truth(points) -> np.ndarray:
     """YuNet's form of a face from the true 68 points: both eyes, nose, both corners of the mouth."""
     five = [points[36:42].mean(0), points[42:48].mean(0), points[30], points[48], points[54]]
     low, high = points.min(0), points.max(0)

@@ -10,15 +10,15 @@ in RUN/measured.json and not measured again (--again does). Intervals redraw who
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from command import exit_code, parser_of
 from embedding import BATCH, embed_rows
-from results import write_result
+from results import kept_result, write_result
 from swap_judges import Components, landmark_table
 from tqdm import tqdm
 
@@ -211,11 +211,23 @@ def finished_runs(folder: Path) -> list[Path]:
     return runs
 
 
+def work(options: argparse.Namespace) -> None:
+    """What the command does."""
+    result = {}
+    faces = Faces(TrueSwap(options.train), TrueSwap(options.test), options.probes)
+    for run in tqdm(finished_runs(options.runs), desc="embedders", unit="run"):
+        loss, _, seed = run.name.rpartition("-")
+        result.setdefault(loss, {})[seed] = kept_result(
+            run / "measured.json",
+            options.again,
+            lambda run=run: measure(faces, checkpoints.load_embedder(run)),
+        )
+    write_result(result, options.out)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--runs", type=Path, default=Path("build/embedders"), help="folder of LOSS-SEED runs")
     parser.add_argument("--probes", type=Path, default=Path("build/probes"))
     parser.add_argument("--train", default="train", help="the gallery")
@@ -223,20 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--again", action="store_true", help="measure runs that were measured before, too")
     parser.add_argument("--out", type=Path, help="JSON to write (default: printed)")
     options = parser.parse_args(arguments)
-    result = {}
-    try:
-        faces = Faces(TrueSwap(options.train), TrueSwap(options.test), options.probes)
-        for run in tqdm(finished_runs(options.runs), desc="embedders", unit="run"):
-            kept_file = run / "measured.json"
-            if options.again or not kept_file.exists():
-                write_result(measure(faces, checkpoints.load_embedder(run)), kept_file)
-            loss, _, seed = run.name.rpartition("-")
-            result.setdefault(loss, {})[seed] = json.loads(kept_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    write_result(result, options.out)
-    return 0
+    return exit_code(work, options)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from command import exit_code, parser_of
 from dlib_judge import AlignedOrl, Dlib
 from embedding import embed_rows
 from judge_realism import find_orl
@@ -57,11 +58,27 @@ def measure(embed: Callable, test, train, gallery: np.ndarray, orl: AlignedOrl |
     return result
 
 
+def work(options: argparse.Namespace) -> None:
+    """What the command does."""
+    test, train, dlib = Rendered(options.test), Rendered(options.train), Dlib()
+    folder = find_orl(options.orl)
+    gallery = np.random.default_rng(0).permutation(len(train.identities))[:GALLERY]
+    orl = AlignedOrl(Orl(folder, test.size), dlib) if folder else None
+    result = {"gallery": len(gallery), "orl_images": 0 if orl is None else len(orl.identities)}
+    outside = {"sface": by_sface, "dlib": lambda data, rows: by_dlib(data, rows, dlib)}
+    result |= {name: measure(embed, test, train, gallery, orl) for name, embed in outside.items()}
+    for run in finished_runs(options.runs):
+        network = checkpoints.load_embedder(run)
+        result[run.name] = measure(
+            lambda data, rows, network=network: embed_rows(getattr(data, "data", data), rows, network),
+            test, train, gallery, orl,
+        )  # fmt: skip
+    write_result(result, options.out)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--runs", type=Path, default=Path("build/embedders"), help="folder of LOSS-SEED runs")
     parser.add_argument("--train", default="train", help="the gallery")
     parser.add_argument("--test", default="test", help="the queries")
@@ -70,25 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, help="JSON to write (default: printed)")
     options = parser.parse_args(arguments)
-    try:
-        test, train, dlib = Rendered(options.test), Rendered(options.train), Dlib()
-        folder = find_orl(options.orl)
-        gallery = np.random.default_rng(0).permutation(len(train.identities))[:GALLERY]
-        orl = AlignedOrl(Orl(folder, test.size), dlib) if folder else None
-        result = {"gallery": len(gallery), "orl_images": 0 if orl is None else len(orl.identities)}
-        outside = {"sface": by_sface, "dlib": lambda data, rows: by_dlib(data, rows, dlib)}
-        result |= {name: measure(embed, test, train, gallery, orl) for name, embed in outside.items()}
-        for run in finished_runs(options.runs):
-            network = checkpoints.load_embedder(run)
-            result[run.name] = measure(
-                lambda data, rows, network=network: embed_rows(getattr(data, "data", data), rows, network),
-                test, train, gallery, orl,
-            )  # fmt: skip
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    write_result(result, options.out)
-    return 0
+    return exit_code(work, options)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from command import exit_code, parser_of
 from embedding import embed_rows
 from measure_embedders import Faces, kept, table_2
-from results import write_result
+from results import kept_result, write_result
 from tqdm import tqdm
 
 from smoothswap_lib import checkpoints
@@ -26,36 +27,34 @@ from smoothswap_lib.datasets import TrueSwap
 NUMBERS = ("loss", "temperature", "dim", "steps", "color_jitter", "gray_share")
 
 
+def measure(run: Path, faces: Faces) -> dict:
+    """One run's numbers, its columns of Table 2, and what a ridge probe finds."""
+    numbers = json.loads((run / "profile.json").read_text(encoding="utf-8"))["profile"]["embedder"]
+    network = checkpoints.load_embedder(run)
+    z = [embed_rows(data, np.arange(len(data)), network) for data in (faces.test, faces.train)]
+    row = {name: numbers.get(name, 0.0) for name in NUMBERS}
+    return row | table_2(faces.test, *z, seed=0) | {"kept_r2": kept(faces, *z)}
+
+
+def work(options: argparse.Namespace) -> None:
+    """What the command does."""
+    faces = Faces(TrueSwap("train"), TrueSwap("test"), options.probes)
+    rows = [
+        kept_result(run / "sensitivity.json", options.again, lambda run=run: measure(run, faces))
+        for run in tqdm(options.runs, unit="run")
+    ]
+    write_result({"runs": rows}, options.out)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--runs", type=Path, nargs="+", required=True, help="folders of finished runs")
     parser.add_argument("--probes", type=Path, default=Path("build/probes"))
     parser.add_argument("--again", action="store_true", help="measure runs that were measured before, too")
     parser.add_argument("--out", type=Path, help="JSON to write (default: printed)")
     options = parser.parse_args(arguments)
-    rows = []
-    try:
-        faces = Faces(TrueSwap("train"), TrueSwap("test"), options.probes)
-        for run in tqdm(options.runs, unit="run"):
-            kept_file = run / "sensitivity.json"
-            if kept_file.exists() and not options.again:
-                rows.append(json.loads(kept_file.read_text(encoding="utf-8")))
-                continue
-            numbers = json.loads((run / "profile.json").read_text(encoding="utf-8"))["profile"]["embedder"]
-            network = checkpoints.load_embedder(run)
-            z = [embed_rows(data, np.arange(len(data)), network) for data in (faces.test, faces.train)]
-            row = {name: numbers.get(name, 0.0) for name in NUMBERS}
-            row |= table_2(faces.test, *z, seed=0) | {"kept_r2": kept(faces, *z)}
-            write_result(row, kept_file)
-            rows.append(row)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    write_result({"runs": rows}, options.out)
-    return 0
+    return exit_code(work, options)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from command import exit_code, parser_of
 from embedding import BATCH, embed_rows
 from results import write_result
 
@@ -94,11 +95,25 @@ def _interval(error, copying, people, rng):
     return [float(v) for v in np.quantile(ratios, [0.025, 0.975])]
 
 
+def work(options: argparse.Namespace) -> None:
+    """What the command does."""
+    embedder = load_embedder(options.embedder)
+    generator = load_generator(options.swapper)
+    guide = load_embedder(read_metadata(weights_path(options.swapper))["embedder"])
+    result = {"embedder": options.embedder, "swapper": options.swapper, "splits": {}}
+    for name in options.splits:
+        data = TrueSwap(name)
+        result["splits"][Path(name).name] = {
+            "people": len(np.unique(data.identities)),
+            "verification_auc": verification(data, embedder),
+            "swaps": swaps(data, generator, guide, options.pairs, options.seed),
+        }
+    write_result(result, options.out)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--splits", nargs="+", default=["test"], help="splits or built folders with a matrix")
     parser.add_argument("--embedder", default="supcon", help="of the verification")
     parser.add_argument("--swapper", default="swapper")
@@ -106,23 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="JSON to write (default: printed)")
     options = parser.parse_args(arguments)
-    try:
-        embedder = load_embedder(options.embedder)
-        generator = load_generator(options.swapper)
-        guide = load_embedder(read_metadata(weights_path(options.swapper))["embedder"])
-        result = {"embedder": options.embedder, "swapper": options.swapper, "splits": {}}
-        for name in options.splits:
-            data = TrueSwap(name)
-            result["splits"][Path(name).name] = {
-                "people": len(np.unique(data.identities)),
-                "verification_auc": verification(data, embedder),
-                "swaps": swaps(data, generator, guide, options.pairs, options.seed),
-            }
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    write_result(result, options.out)
-    return 0
+    return exit_code(work, options)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ What is measured of a run is kept in its folder (judged.json) and read again, un
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,14 +29,15 @@ import numpy as np
 import scipy.linalg
 import torch
 import torch.nn.functional as F
+from command import exit_code, parser_of
 from embedding import BATCH
-from results import write_result
+from results import kept_result, write_result
 from swap_judges import IdentityJudge, ParameterJudge, groups, load_judge
 from torch import Tensor
 from tqdm import tqdm
 
 from smoothswap_lib import checkpoints, evaluation
-from smoothswap_lib.datasets import TrueSwap
+from smoothswap_lib.datasets import TrueSwap, to_uint8
 
 DRAWS = 500  # of the bootstrap over people
 BACKGROUND = evaluation.REGIONS["background"]
@@ -148,7 +148,7 @@ def frechet(a: np.ndarray, b: np.ndarray) -> float:
 def features(judge: IdentityJudge, x: Tensor) -> np.ndarray:
     """(n, 256): the identity judge's features before its last layer."""
     with torch.inference_mode():
-        parts = [F.relu(judge.fc0(judge.trunk(part).flatten(1))) for part in x.split(BATCH)]
+        parts = [judge.features(part) for part in x.split(BATCH)]
     return torch.cat(parts).double().numpy()
 
 
@@ -162,10 +162,10 @@ class Photographs:
 
     def embed(self, x: Tensor, landmarks) -> Tensor:
         """(n, 128) unit vectors."""
-        pixels = ((x.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+        pixels = to_uint8(x).permute(0, 2, 3, 1).numpy()
         vectors = []
         for image, points in zip(tqdm(pixels, desc="SFace", leave=False), landmarks):
-            face = self.tools._face_of_truth(self.tools.to_padded(points, len(image)))
+            face = self.tools.face_of_truth(self.tools.to_padded(points, len(image)))
             vectors.append(self.judges.recognize(self.judges.pad(self.tools.enlarge(image)), face))
         return F.normalize(torch.from_numpy(np.stack(vectors)).float(), dim=1)
 
@@ -178,11 +178,10 @@ class Jury:
         self.identity, self.parameters = load_judge(folder, IdentityJudge), load_judge(folder, ParameterJudge)
         self.photographs = Photographs() if photographs else None
         self.true_features = features(self.identity, pairs.x_true)
-        self.ends = {
-            "source": (pairs.x_source, [data.landmarks(int(row)) for row in pairs.rows[0]]),
-            "target": (pairs.x_target, [data.landmarks(int(row)) for row in pairs.rows[1]]),
+        ends = {"source": (pairs.x_source, pairs.rows[0]), "target": (pairs.x_target, pairs.rows[1])}
+        self._said = {
+            name: self._ask(x, [data.landmarks(int(row)) for row in rows]) for name, (x, rows) in ends.items()
         }
-        self._said = {name: self._ask(*end) for name, end in self.ends.items()}
 
     def _ask(self, x: Tensor, landmarks) -> dict[str, Tensor]:
         said = {name: evaluation.embed(x, net) for name, net in
@@ -205,42 +204,41 @@ class Jury:
         return scores | {"fid": frechet(features(self.identity, x), self.true_features)}
 
 
+def measure(run: Path, pairs: Pairs, jury: Jury) -> dict:
+    """All scores of one run's generator, with the embedder that it was trained with."""
+    named = checkpoints.read_metadata(checkpoints.weights_path(run))
+    embedder = checkpoints.load_embedder(named["embedder"])
+    x_swap = pairs.swaps(checkpoints.load_generator(run), embedder)
+    return {"steps": int(named["steps"]), **jury.scores(x_swap, embedder)}
+
+
+def work(options: argparse.Namespace) -> None:
+    """What the command does."""
+    data = TrueSwap(options.split)
+    pairs = Pairs(data)
+    jury = Jury(pairs, data, options.judges, options.photographs)
+    own = checkpoints.load_embedder("supcon")
+    floors = zip(FLOORS, (pairs.x_target, pairs.x_source, pairs.x_true))
+    result = {"pairs": len(pairs.x_true), "people": int(pairs.people[0].max()) + 1}
+    result["floors"] = {name: jury.scores(x, own) for name, x in floors}
+    result["systems"] = {
+        run.name: kept_result(run / "judged.json", options.again, lambda run=run: measure(run, pairs, jury))
+        for run in tqdm(options.runs, desc="swappers", unit="run")
+    }
+    write_result(result, options.out)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--runs", type=Path, nargs="+", required=True, help="folders of finished runs")
-    parser.add_argument("--embedders", type=Path, default=Path("build/embedders"), help="LOSS-SEED runs")
     parser.add_argument("--judges", type=Path, default=Path("build/judges"))
     parser.add_argument("--split", default="test", help="a split or a built folder with a matrix")
     parser.add_argument("--photographs", action="store_true", help="SFace, too (needs the extra judges)")
     parser.add_argument("--again", action="store_true", help="measure runs that were measured before, too")
     parser.add_argument("--out", type=Path, help="JSON to write (default: printed)")
     options = parser.parse_args(arguments)
-    try:
-        data = TrueSwap(options.split)
-        pairs = Pairs(data)
-        jury = Jury(pairs, data, options.judges, options.photographs)
-        own = checkpoints.load_embedder("supcon")
-        floors = zip(FLOORS, (pairs.x_target, pairs.x_source, pairs.x_true))
-        result = {"pairs": len(pairs.x_true), "people": int(pairs.people[0].max()) + 1}
-        result["floors"] = {name: jury.scores(x, own) for name, x in floors}
-        result["systems"] = {}
-        for run in tqdm(options.runs, desc="swappers", unit="run"):
-            kept = run / "judged.json"
-            if options.again or not kept.exists():
-                path = checkpoints.weights_path(run)
-                named = checkpoints.read_metadata(path)
-                embedder = checkpoints.load_embedder(named["embedder"])
-                found = jury.scores(pairs.swaps(checkpoints.load_generator(run), embedder), embedder)
-                write_result({"steps": int(named["steps"]), **found}, kept)
-            result["systems"][run.name] = json.loads(kept.read_text(encoding="utf-8"))
-    except (OSError, ValueError, ModuleNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    write_result(result, options.out)
-    return 0
+    return exit_code(work, options)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ steps.npz       rows (pairs, 2) of two people in one picture; the first one rend
                 small `step` toward the second (`stepped`), with many paths and the same noise
 """
 
-import argparse
 import multiprocessing
 import sys
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from command import parser_of
 from tqdm import tqdm
 
 from smoothswap_lib import traits, world
@@ -113,9 +113,7 @@ def _render(job):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/probes"))
     parser.add_argument("--test", default="test", help="the split whose people are drawn")
     parser.add_argument("--people", type=int, default=24, help="of the walks")

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from command import exit_code, parser_of
 from tqdm import tqdm
 
 from smoothswap_lib.datasets import TrueSwap
@@ -36,22 +37,9 @@ def _render(job) -> np.ndarray:
     return render(*job)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=Path("build/true_swaps"))
-    parser.add_argument("--data", default="train", help="a TrueSwap split or a built folder")
-    parser.add_argument("--count", type=int, default=4000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count())
-    options = parser.parse_args(arguments)
-    try:
-        data = TrueSwap(options.data)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+def work(options: argparse.Namespace) -> None:
+    """What the command does."""
+    data = TrueSwap(options.data)
     options.out.mkdir(parents=True, exist_ok=True)
     pairs = draw_pairs(data, options.count, options.seed)
     spawn = multiprocessing.get_context("spawn")
@@ -70,7 +58,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     np.savez_compressed(file, **arrays)
             bar.n = start + len(part)
             bar.refresh()
-    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = parser_of(__doc__)
+    parser.add_argument("--out", type=Path, default=Path("build/true_swaps"))
+    parser.add_argument("--data", default="train", help="a TrueSwap split or a built folder")
+    parser.add_argument("--count", type=int, default=4000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count())
+    options = parser.parse_args(arguments)
+    return exit_code(work, options)
 
 
 if __name__ == "__main__":

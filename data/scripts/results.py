@@ -1,7 +1,10 @@
 """Where the measuring scripts leave what they found."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+
+from smoothswap_lib.files import atomic
 
 DIGITS = 6  # significant ones: more than any measurement here has
 
@@ -22,4 +25,12 @@ def write_result(result: dict, path: Path | None) -> None:
         print(text, end="")
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def kept_result(path: Path, again: bool, measure: Callable[[], dict]) -> dict:
+    """What was measured before and kept in `path`; if nothing was, or `again`, measure and keep it."""
+    if again or not path.exists():
+        write_result(measure(), path)
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -19,17 +19,16 @@ import numpy as np
 import pandas
 import pyarrow
 import pyarrow.parquet
-from embedding import embed_rows
+from command import exit_code, parser_of
+from embedding import FREE, embed_rows
 from torch import nn
 
 from smoothswap_lib import evaluation, profiles, smoothness, training
 from smoothswap_lib.datasets import TrueSwap
 from smoothswap_lib.files import atomic
 from smoothswap_lib.profiles import EMBEDDER_LOSSES
-from smoothswap_lib.runs import RunError
 from smoothswap_lib.training_cli import apply_settings, ship
 
-FREE = -1  # of `attribute_sets`: an image outside of the matrix
 GALLERY_PER_IDENTITY, PAIRS = 2, 1000  # of d_smooth along training: small, for it is measured often
 
 
@@ -71,11 +70,35 @@ def curves(results: Mapping[tuple[str, int], training.TrainingResult]) -> pyarro
     )
 
 
+def work(options: argparse.Namespace) -> None:
+    """What the command does."""
+    results = {}
+    profile = apply_settings(profiles.get(options.profile), "embedder", options.set)
+    train = training.open_data(options.train, "embedder", profile.size)
+    judge = Judge(TrueSwap(options.test), train)
+    # Seed by seed, so that a comparison exists as soon as possible.
+    for seed, loss in ((seed, loss) for seed in options.seeds for loss in options.losses):
+        started = time.monotonic()
+        folder = options.out / f"{loss}-{seed}"
+        results[loss, seed] = result = training.train_embedder(
+            profile.override("embedder", {"loss": loss}),
+            folder,
+            train,
+            seed,
+            resume=True,
+            judge=judge.on_the_way,
+        )
+        print(f"{folder}: {result.steps} steps, {time.monotonic() - started:.0f} s now")
+        if options.ship and seed == options.seeds[0]:
+            print(f"shipped {ship(folder, loss, judge.at_the_end)}")
+        if options.curves:
+            with atomic(options.curves) as path:
+                pyarrow.parquet.write_table(curves(results), path, compression="zstd")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/embedders"), help="folder of the runs")
     parser.add_argument("--profile", default="laptop", choices=profiles.names())
     parser.add_argument(
@@ -92,36 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--ship", action="store_true", help="ship the first seed's weights")
     parser.add_argument("--curves", type=Path, help="Parquet file of all learning curves")
     options = parser.parse_args(arguments)
-    results = {}
-    try:
-        profile = apply_settings(profiles.get(options.profile), "embedder", options.set)
-        train = training.open_data(options.train, "embedder", profile.size)
-        judge = Judge(TrueSwap(options.test), train)
-        # Seed by seed, so that a comparison exists as soon as possible.
-        for seed, loss in ((seed, loss) for seed in options.seeds for loss in options.losses):
-            started = time.monotonic()
-            folder = options.out / f"{loss}-{seed}"
-            results[loss, seed] = result = training.train_embedder(
-                profile.override("embedder", {"loss": loss}),
-                folder,
-                train,
-                seed,
-                resume=True,
-                judge=judge.on_the_way,
-            )
-            print(f"{folder}: {result.steps} steps, {time.monotonic() - started:.0f} s now")
-            if options.ship and seed == options.seeds[0]:
-                print(f"shipped {ship(folder, loss, judge.at_the_end)}")
-            if options.curves:
-                with atomic(options.curves) as path:
-                    pyarrow.parquet.write_table(curves(results), path, compression="zstd")
-    except (RunError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as interrupt:
-        print(f"\n{interrupt}", file=sys.stderr)
-        return 130
-    return 0
+    return exit_code(work, options)
 
 
 if __name__ == "__main__":

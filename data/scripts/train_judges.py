@@ -16,7 +16,8 @@ import numpy as np
 import swap_judges
 import torch
 import torch.nn.functional as F
-from embedding import embed_rows
+from command import exit_code, parser_of
+from embedding import FREE, embed_rows
 from results import write_result
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -27,7 +28,6 @@ from smoothswap_lib.embedder import LinearHead
 
 DIM = 64  # of the identity judge's vectors
 BATCH, RATE = 64, 2e-3
-FREE = -1  # of `attribute_sets`: an image outside of the matrix
 
 
 def train(
@@ -80,11 +80,53 @@ def train_parameters(data: TrueSwap, y: np.ndarray, steps: int, seed: int) -> nn
     return judge
 
 
+def work(options: argparse.Namespace) -> None:
+    """What the command does."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    data, test = TrueSwap(options.train), TrueSwap(options.test)
+    free = np.flatnonzero(test.attribute_sets == FREE)
+    result = {"steps": options.steps, "people": len(np.unique(test.identities)), "images": len(free)}
+
+    shape, expression = swap_judges.landmark_table(data, options.out / "train.npz")
+    components = {
+        "shape": swap_judges.Components.of(shape, swap_judges.SHAPES),
+        "expression": swap_judges.Components.of(expression, swap_judges.EXPRESSIONS),
+    }
+    parts = (components["shape"], components["expression"])
+    path = options.out / "parameters.safetensors"
+    if not path.exists():
+        y = swap_judges.targets(data, shape, expression, *parts)
+        judge = train_parameters(data, y, options.steps, options.seed)
+        checkpoints.save_weights(path, judge, {"outputs": str(y.shape[1])})
+    judge = swap_judges.load_judge(options.out, swap_judges.ParameterJudge)
+    y_test = swap_judges.targets(test, *swap_judges.landmark_table(test, options.out / "test.npz"), *parts)[
+        free
+    ]
+    said = embed_rows(test, free, judge).numpy()
+    r2 = 1 - ((said - y_test) ** 2).mean(0) / y_test.var(0)
+    result |= {f"share_of_{name}": c.share for name, c in components.items()}
+    result["r2"] = dict(zip(swap_judges.names(), r2.round(4).tolist()))
+    people = test.identities[free]
+    means = [np.stack([v[people == p].mean(0) for p in np.unique(people)]) for v in (said, y_test)]
+    result["r2_of_a_persons_mean"] = dict(
+        zip(swap_judges.names(), (1 - ((means[0] - means[1]) ** 2).mean(0) / means[1].var(0)).tolist())
+    )
+    result["deviation"] = dict(zip(swap_judges.names(), judge.deviation.tolist()))
+
+    path = options.out / "identity.safetensors"
+    if not path.exists():
+        judge = train_identity(data, options.steps, options.seed)
+        checkpoints.save_weights(path, judge, {"outputs": str(DIM)})
+    judge = swap_judges.load_judge(options.out, swap_judges.IdentityJudge)
+    z = embed_rows(test, np.arange(len(test)), judge)
+    result["identity_auc_pairs"] = evaluation.verification_auc_pairs(z, *test.pairs())
+    result["identity_auc_free"] = evaluation.verification_auc(z[free], people)
+    write_result(result, options.report or options.out / "judges.json")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/judges"))
     parser.add_argument("--train", default="train")
     parser.add_argument("--test", default="test")
@@ -92,51 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--report", type=Path, help="judges.json (default: in the folder of --out)")
     options = parser.parse_args(arguments)
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-        data, test = TrueSwap(options.train), TrueSwap(options.test)
-        free = np.flatnonzero(test.attribute_sets == FREE)
-        result = {"steps": options.steps, "people": len(np.unique(test.identities)), "images": len(free)}
-
-        shape, expression = swap_judges.landmark_table(data, options.out / "train.npz")
-        components = {
-            "shape": swap_judges.Components.of(shape, swap_judges.SHAPES),
-            "expression": swap_judges.Components.of(expression, swap_judges.EXPRESSIONS),
-        }
-        parts = (components["shape"], components["expression"])
-        path = options.out / "parameters.safetensors"
-        if not path.exists():
-            y = swap_judges.targets(data, shape, expression, *parts)
-            judge = train_parameters(data, y, options.steps, options.seed)
-            checkpoints.save_weights(path, judge, {"outputs": str(y.shape[1])})
-        judge = swap_judges.load_judge(options.out, swap_judges.ParameterJudge)
-        y_test = swap_judges.targets(
-            test, *swap_judges.landmark_table(test, options.out / "test.npz"), *parts
-        )[free]
-        said = embed_rows(test, free, judge).numpy()
-        r2 = 1 - ((said - y_test) ** 2).mean(0) / y_test.var(0)
-        result |= {f"share_of_{name}": c.share for name, c in components.items()}
-        result["r2"] = dict(zip(swap_judges.names(), r2.round(4).tolist()))
-        people = test.identities[free]
-        means = [np.stack([v[people == p].mean(0) for p in np.unique(people)]) for v in (said, y_test)]
-        result["r2_of_a_persons_mean"] = dict(
-            zip(swap_judges.names(), (1 - ((means[0] - means[1]) ** 2).mean(0) / means[1].var(0)).tolist())
-        )
-        result["deviation"] = dict(zip(swap_judges.names(), judge.deviation.tolist()))
-
-        path = options.out / "identity.safetensors"
-        if not path.exists():
-            judge = train_identity(data, options.steps, options.seed)
-            checkpoints.save_weights(path, judge, {"outputs": str(DIM)})
-        judge = swap_judges.load_judge(options.out, swap_judges.IdentityJudge)
-        z = embed_rows(test, np.arange(len(test)), judge)
-        result["identity_auc_pairs"] = evaluation.verification_auc_pairs(z, *test.pairs())
-        result["identity_auc_free"] = evaluation.verification_auc(z[free], people)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    write_result(result, options.report or options.out / "judges.json")
-    return 0
+    return exit_code(work, options)
 
 
 if __name__ == "__main__":

@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from command import exit_code, parser_of
 from torch.optim import Adam
 
 from smoothswap_lib import checkpoints, profiles, steps, training
 from smoothswap_lib.datasets import TrueSwap, to_float
-from smoothswap_lib.runs import Run, RunError
+from smoothswap_lib.runs import Run
 from smoothswap_lib.training_cli import apply_settings, ship
 
 
@@ -59,11 +60,13 @@ def train_oracle(profile, out: Path, data, truth: Truth, embedder, seed: int) ->
             error = F.mse_loss(generator(x_target, z_source), to_float(truth.images[rows]))
             accelerator.backward(error)
             norm = accelerator.clip_grad_norm_(generator.parameters(), numbers.max_grad_norm)
-            rate = steps.set_learning_rate(optimizer, numbers.generator_learning_rate)
             optimizer.step()
             optimizer.zero_grad()
             steps.update_ema(ema, generator, steps.ema_decay_at(step, numbers.ema_decay))
-            run.record({"error": error.detach(), "grad_norm_generator": norm.detach()}, rate)
+            run.record(
+                {"error": error.detach(), "grad_norm_generator": norm.detach()},
+                numbers.generator_learning_rate,
+            )
             if run.due(profile.preview_every):
                 training.preview(run, ema, embedder, data, accelerator)
             run.save_if_due()
@@ -72,11 +75,19 @@ def train_oracle(profile, out: Path, data, truth: Truth, embedder, seed: int) ->
     return run
 
 
+def work(options: argparse.Namespace) -> None:
+    """What the command does."""
+    profile = apply_settings(profiles.get(options.profile), "swapper", options.set)
+    embedder = checkpoints.load_embedder(options.embedder)
+    data, truth = TrueSwap(options.train), Truth(options.truth)
+    train_oracle(profile, options.out, data, truth, embedder, options.seed)
+    if options.ship:
+        print(f"shipped {ship(options.out, options.ship)}")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/oracle"), help="folder of the run")
     parser.add_argument("--truth", type=Path, default=Path("build/true_swaps"))
     parser.add_argument("--train", default="train", help="the split that the truth was rendered from")
@@ -86,20 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--ship", metavar="NAME", help="when done, write data/checkpoints/NAME.safetensors")
     options = parser.parse_args(arguments)
-    try:
-        profile = apply_settings(profiles.get(options.profile), "swapper", options.set)
-        embedder = checkpoints.load_embedder(options.embedder)
-        data, truth = TrueSwap(options.train), Truth(options.truth)
-        train_oracle(profile, options.out, data, truth, embedder, options.seed)
-        if options.ship:
-            print(f"shipped {ship(options.out, options.ship)}")
-    except (RunError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as interrupt:
-        print(f"\n{interrupt}", file=sys.stderr)
-        return 130
-    return 0
+    return exit_code(work, options)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ import sys
 import time
 from pathlib import Path
 
+from command import exit_code, parser_of
+
 from smoothswap_lib import profiles, training
-from smoothswap_lib.runs import RunError
 from smoothswap_lib.training_cli import apply_settings
 
 # name: embedder, what is changed
@@ -34,11 +35,27 @@ VARIANTS = {
 }
 
 
+def work(options: argparse.Namespace) -> None:
+    """What the command does."""
+    profile = apply_settings(profiles.get(options.profile), "swapper", options.set)
+    train = training.open_data(options.train, "swapper", profile.size)
+    for seed, variant in ((seed, variant) for seed in options.seeds for variant in options.variants):
+        embedder, changes = VARIANTS[variant]
+        folder, started = options.out / f"{variant}-{seed}", time.monotonic()
+        result = training.train_swapper(
+            profile.override("swapper", {"steps": options.steps, **changes}),
+            folder,
+            train,
+            options.embedders / f"{embedder}-0",
+            seed,
+            resume=True,
+        )
+        print(f"{folder}: {result.steps} steps, {time.monotonic() - started:.0f} s now", flush=True)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/swappers"), help="folder of the runs")
     parser.add_argument("--embedders", type=Path, default=Path("build/embedders"), help="LOSS-SEED runs")
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS, metavar="NAME")
@@ -48,28 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="for all variants")
     parser.add_argument("--train", default="train", help="a TrueSwap split or a built folder")
     options = parser.parse_args(arguments)
-    try:
-        profile = apply_settings(profiles.get(options.profile), "swapper", options.set)
-        train = training.open_data(options.train, "swapper", profile.size)
-        for seed, variant in ((seed, variant) for seed in options.seeds for variant in options.variants):
-            embedder, changes = VARIANTS[variant]
-            folder, started = options.out / f"{variant}-{seed}", time.monotonic()
-            result = training.train_swapper(
-                profile.override("swapper", {"steps": options.steps, **changes}),
-                folder,
-                train,
-                options.embedders / f"{embedder}-0",
-                seed,
-                resume=True,
-            )
-            print(f"{folder}: {result.steps} steps, {time.monotonic() - started:.0f} s now", flush=True)
-    except (RunError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as interrupt:
-        print(f"\n{interrupt}", file=sys.stderr)
-        return 130
-    return 0
+    return exit_code(work, options)
 
 
 if __name__ == "__main__":

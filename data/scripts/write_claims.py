@@ -11,13 +11,13 @@ that of a run's own 95 % interval (people redrawn). "At most" claims take the pa
 where the paper only says that one is lower, the whole interval has to say so.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+from command import parser_of
 from swapper_claims import NOT_TRIED, curve_claims, overall_claim
 
 from smoothswap_lib.claims import Claim, verdict_at_most, write_claims
@@ -178,9 +178,7 @@ def swapper_claims(swappers: Path, curves: Path) -> list[Claim]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--embedders", type=Path, default=data_folder() / "embedders.json")
     parser.add_argument("--swappers", type=Path, default=data_folder() / "swappers.json")
     parser.add_argument("--curves", type=Path, default=data_folder() / "swappers.parquet")
