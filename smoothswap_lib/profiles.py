@@ -33,14 +33,14 @@ def _require_type(value: Any, expected: type, name: str) -> None:
 
 def _check_numbers(section: Any, may_be_zero: tuple[str, ...] = ()) -> None:
     """Check each scalar of a section: of its declared type, and more than 0 (or 0, where that means off)."""
-    kinds = {"int": int, "float": float, "str": str}
+    kinds = {"int": int, "float": float, "str": str, "bool": bool}
     for field in dataclasses.fields(section):
         value = getattr(section, field.name)
         name = f"{type(section).__name__}.{field.name}"
         if field.type not in kinds:
             continue
         _require_type(value, kinds[field.type], name)
-        if field.type == "str":
+        if field.type in ("str", "bool"):
             continue
         if field.name in may_be_zero:
             _require(value >= 0, f"{name} must be 0 or more, got {value!r}")
@@ -159,6 +159,12 @@ class SwapperProfile:
 class Profile:
     """One way to run the course: image size, precision, how often to log, and the two trainings.
 
+    The last four say how a machine does the work (`engine.py`). `micro_batches` is the number of parts that a
+    process takes its share of a batch in, one after the other, adding up gradients (gradient accumulation).
+    `recompute` saves memory: of a generator's block only the input is kept for the backward pass (gradient
+    checkpointing). `compile_networks` is torch.compile's, for generator and embedder. `loader_workers` is the
+    number of processes that read images beside each training process, on GPUs only.
+
     Raises
     ------
     ValueError
@@ -173,9 +179,13 @@ class Profile:
     preview_every: int
     embedder: EmbedderProfile
     swapper: SwapperProfile
+    micro_batches: int = 1
+    recompute: bool = False
+    compile_networks: bool = False
+    loader_workers: int = 0
 
     def __post_init__(self) -> None:
-        _check_numbers(self)
+        _check_numbers(self, may_be_zero=("loader_workers",))
         _require(isinstance(self.embedder, EmbedderProfile), "embedder must be an EmbedderProfile")
         _require(isinstance(self.swapper, SwapperProfile), "swapper must be a SwapperProfile")
         _require(
@@ -230,11 +240,13 @@ def _read(value: Any, old: Any, name: str) -> Any:
     if not isinstance(value, str) or isinstance(old, str):
         return value
     try:
+        if isinstance(old, bool):
+            return {"true": True, "false": False}[value.strip().lower()]
         if isinstance(old, tuple):
             kind = type(old[0]) if old else int
             return tuple(kind(part) for part in value.strip("()[] ").split(",") if part.strip())
         return type(old)(value)
-    except ValueError:
+    except (ValueError, KeyError):
         raise ValueError(f"{name}: cannot read {value!r} as {type(old).__name__}, such as {old!r}") from None
 
 

@@ -39,7 +39,8 @@ from smoothswap_lib.profiles import EmbedderProfile, Profile, SwapperProfile
 
 # A run may change these when it is resumed: they do not enter any step's arithmetic. ("embedder" and
 # "data" are only names; the hash of the embedder's weights and the number of images must agree.)
-_FREE_ON_RESUME = ("name", "log_every", "save_every", "preview_every", "swapper.steps", "embedder", "data")
+_FREE_ON_RESUME = ("name", "log_every", "save_every", "preview_every", "recompute", "loader_workers")
+_FREE_ON_RESUME += ("swapper.steps", "embedder", "data")
 
 
 class RunError(ValueError):
@@ -348,19 +349,19 @@ def write_preview(path: Path, rows: Mapping[str, Tensor], text: Mapping[str, str
 
 def _comparable(content: dict, section: str) -> dict[str, object]:
     """The numbers that must agree for a resume, flat: "seed", "size", "swapper.batch_size", ..."""
-    profile = content["profile"]
-    numbers = {name: value for name, value in profile.items() if not isinstance(value, dict)}
     # a run of an older version lacks the numbers that came later, which then were what is now the default
-    section_numbers = json.loads(json.dumps(_defaults(section))) | profile[section]
+    profile = _defaults(Profile) | content["profile"]
+    numbers = {name: value for name, value in profile.items() if not isinstance(value, dict)}
+    kind = {"embedder": EmbedderProfile, "swapper": SwapperProfile}[section]
+    section_numbers = json.loads(json.dumps(_defaults(kind))) | profile[section]
     numbers |= {f"{section}.{name}": value for name, value in section_numbers.items()}
     others = {n: v for n, v in content.items() if n not in ("profile", "versions", "machine", "section")}
-    both = {**others, **numbers}
-    return {name: value for name, value in both.items() if name not in _FREE_ON_RESUME}
+    return {name: value for name, value in (others | numbers).items() if name not in _FREE_ON_RESUME}
 
 
-def _defaults(section: str) -> dict[str, object]:
-    """The numbers of a profile's section that have a default."""
-    fields = dataclasses.fields({"embedder": EmbedderProfile, "swapper": SwapperProfile}[section])
+def _defaults(kind: type) -> dict[str, object]:
+    """The numbers of a profile, or of a section of it, that have a default."""
+    fields = dataclasses.fields(kind)
     return {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
 
 

@@ -26,6 +26,7 @@ def embedder_step(
     identity: Tensor,
     numbers: EmbedderProfile,
     accelerator: Accelerator,
+    micro_batches: int = 1,
 ) -> dict[str, Tensor]:
     """One step of the embedder (Sec. 4.1).
 
@@ -34,16 +35,22 @@ def embedder_step(
     head : classifier of the baselines CE-Lin and CE-Arc; None for the contrastive losses
     x : Tensor, (B, 3, H, W) in [-1, 1]
     identity : Tensor, (B,) int, 0 to number of identities - 1
+    micro_batches : parts that go through the network one after the other; the loss sees all of them, but
+        batch norm sees only one
 
     Returns
     -------
     dict of scalars: loss and the mean cosines of positive and of negative pairs
     """
-    z = embedder(x)  # (B, dim)
+    z = own = embedder(x) if micro_batches == 1 else embedded_in_parts(embedder, x, micro_batches)  # (B, dim)
     if head is None and accelerator.num_processes > 1:
         z, identity = gather_batch(z, identity, accelerator)  # negatives come from all processes' images
     loss = embedder_loss(z, identity, head, numbers)
     accelerator.backward(loss)
+    if micro_batches > 1:
+        # dL/dz is known now: the parts go through the network again, this time for their gradients
+        for part, gradient in in_parts(embedder, accelerator, micro_batches, x, own.grad):
+            embedder(part).backward(gradient)
     optimizer.step()
     optimizer.zero_grad()
     cos_positive, cos_negative = pair_cosines(z.detach(), identity)
@@ -57,6 +64,46 @@ def embedder_loss(z: Tensor, identity: Tensor, head: nn.Module | None, numbers: 
     if numbers.loss == "khosla":
         return losses.supcon_loss(z, identity, numbers.temperature)
     return F.cross_entropy(head(z, identity), identity)
+
+
+def in_parts(
+    network: nn.Module, accelerator: Accelerator, micro_batches: int, *tensors: Tensor
+) -> Iterator[tuple[Tensor, ...]]:
+    """Parts of a batch one after the other, adding up gradients; the last one joins the processes'.
+
+    A batch is dealt out like cards, as the discriminator deals it into its groups of 4 (`minibatch_stddev`).
+    """
+    for first in range(micro_batches):
+        is_last = first == micro_batches - 1
+        with contextlib.nullcontext() if is_last else accelerator.no_sync(network):
+            yield tuple(tensor[first::micro_batches] for tensor in tensors)
+
+
+def whole(parts: list[Tensor]) -> Tensor:
+    """A batch from the parts that `in_parts` made of it."""
+    return parts[0] if len(parts) == 1 else torch.stack(parts, dim=1).flatten(0, 1)
+
+
+def mean_values(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Means over the parts of a batch; all have as many images."""
+    if len(parts) == 1:
+        return parts[0]
+    return {name: torch.stack([values[name] for values in parts]).mean() for name in parts[0]}
+
+
+@torch.no_grad()
+def embedded_in_parts(embedder: nn.Module, x: Tensor, micro_batches: int) -> Tensor:
+    """The batch's embeddings without their history; batch norm's averages do not count this pass."""
+    norms = [module for module in embedder.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        parts = [embedder(x[first::micro_batches]) for first in range(micro_batches)]
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+    return whole(parts).requires_grad_()  # (B, dim)
 
 
 def gather_batch(z: Tensor, identity: Tensor, accelerator: Accelerator) -> tuple[Tensor, Tensor]:
@@ -114,6 +161,7 @@ def swapper_step(
     step: int,
     numbers: SwapperProfile,
     accelerator: Accelerator,
+    micro_batches: int = 1,
 ) -> tuple[dict[str, Tensor], float]:
     """One whole step of the swapper: generator, discriminator, average. Returns values and learning rate."""
     warm = warm_up(step, numbers)
@@ -122,12 +170,11 @@ def swapper_step(
     generator, discriminator = (accelerator.unwrap_model(p) for p in (parts.generator, parts.discriminator))
     # the bare discriminator: several processes must not wait for gradients that it does not get in this step
     networks = (parts.generator, discriminator, parts.embedder)
-    x_swap, values = generator_step(
-        *networks, parts.generator_optimizer, x_target, x_source, numbers, accelerator
-    )
+    settings = (numbers, accelerator, micro_batches)
+    x_swap, values = generator_step(*networks, parts.generator_optimizer, x_target, x_source, *settings)
     with_r1 = numbers.r1_gamma > 0 and step % numbers.r1_interval == 0
     values |= discriminator_step(
-        parts.discriminator, parts.discriminator_optimizer, x_target, x_swap, with_r1, numbers, accelerator
+        parts.discriminator, parts.discriminator_optimizer, x_target, x_swap, with_r1, *settings
     )
     update_ema(parts.ema, generator, ema_decay_at(step, numbers.ema_decay))
     return values, rate
@@ -142,6 +189,7 @@ def generator_step(
     x_source: Tensor,
     numbers: SwapperProfile,
     accelerator: Accelerator,
+    micro_batches: int = 1,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """One step of the generator: L = lambda_id L_id + lambda_chg L_chg + lambda_adv L_adv (Sec. 4.2).
 
@@ -156,24 +204,30 @@ def generator_step(
     Tensor, (B, 3, H, W): the swaps, detached, for the discriminator's step
     dict of scalars: the three losses, the gradient's norm, cosines of the swaps to source and target
     """
-    with torch.no_grad():
-        z_source = embedder(x_source)  # (B, dim)
-        z_target = embedder(x_target)  # (B, dim), only watched
     discriminator.requires_grad_(False)
-    x_swap = generator(x_target, z_source)  # (B, 3, H, W)
-    z_swap = embedder(x_swap)  # (B, dim)
-    identity = losses.identity_loss(z_swap, z_source)
-    change = losses.change_loss(x_swap, x_target)
-    adversarial = losses.generator_adversarial_loss(discriminator(x_swap))
-    loss = numbers.lambda_id * identity + numbers.lambda_chg * change + numbers.lambda_adv * adversarial
-    accelerator.backward(loss)
+    swaps, vectors, parts = [], [], []
+    for target, source in in_parts(generator, accelerator, micro_batches, x_target, x_source):
+        with torch.no_grad():
+            z_source = embedder(source)  # (B, dim)
+            z_target = embedder(target)  # (B, dim), only watched
+        x_swap = generator(target, z_source)  # (B, 3, H, W)
+        z_swap = embedder(x_swap)  # (B, dim)
+        identity = losses.identity_loss(z_swap, z_source)
+        change = losses.change_loss(x_swap, target)
+        adversarial = losses.generator_adversarial_loss(discriminator(x_swap))
+        loss = numbers.lambda_id * identity + numbers.lambda_chg * change + numbers.lambda_adv * adversarial
+        accelerator.backward(loss / micro_batches)
+        swaps.append(x_swap.detach())
+        vectors.append(torch.stack([z_swap.detach(), z_source, z_target], dim=1))  # (B, 3, dim)
+        parts.append({"identity": identity, "change": change, "adversarial": adversarial})
     norm = accelerator.clip_grad_norm_(generator.parameters(), numbers.max_grad_norm)
     optimizer.step()
     optimizer.zero_grad()
     discriminator.requires_grad_(True)
-    values = {"identity": identity, "change": change, "adversarial": adversarial, "grad_norm_generator": norm}
-    values |= swap_cosines(z_swap, z_source, z_target)
-    return x_swap.detach(), {name: value.detach() for name, value in values.items()}
+    values = {**mean_values(parts), "grad_norm_generator": norm}
+    # gathered: the processes may hold different numbers of self pairs, which do not count
+    values |= swap_cosines(*accelerator.gather(torch.cat(vectors)).unbind(dim=1))
+    return whole(swaps), {name: value.detach() for name, value in values.items()}
 
 
 @torch.no_grad()
@@ -196,6 +250,7 @@ def discriminator_step(
     with_r1: bool,
     numbers: SwapperProfile,
     accelerator: Accelerator,
+    micro_batches: int = 1,
 ) -> dict[str, Tensor]:
     """One step of the discriminator: the original GAN loss, and R1 in the steps that have it (`with_r1`).
 
@@ -206,27 +261,27 @@ def discriminator_step(
     x_swap : Tensor, (B, 3, H, W)
         The generator's images of this step, detached.
     """
-    values = {}
-    x_real = x_real.detach().requires_grad_(with_r1)
-    # R1 differentiates twice, which half precision does not survive
-    with full_precision(discriminator, accelerator) if with_r1 else contextlib.nullcontext():
-        real_logits = discriminator(x_real)  # (B,)
-        penalty = losses.r1_penalty(real_logits, x_real) if with_r1 else None
-    fake_logits = discriminator(x_swap)  # (B,)
-    loss = losses.discriminator_loss(real_logits, fake_logits)
-    if with_r1:
-        values["r1"] = penalty
-        loss = loss + numbers.r1_interval * numbers.r1_gamma / 2 * penalty
-    accelerator.backward(loss)
-    values["grad_norm_discriminator"] = accelerator.clip_grad_norm_(
-        discriminator.parameters(), numbers.max_grad_norm
-    )
+    parts = []
+    for real, fake in in_parts(discriminator, accelerator, micro_batches, x_real, x_swap):
+        real = real.detach().requires_grad_(with_r1)
+        # R1 differentiates twice, which half precision does not survive
+        with full_precision(discriminator, accelerator) if with_r1 else contextlib.nullcontext():
+            real_logits = discriminator(real)  # (B,)
+            penalty = losses.r1_penalty(real_logits, real) if with_r1 else None
+        fake_logits = discriminator(fake)  # (B,)
+        loss = losses.discriminator_loss(real_logits, fake_logits)
+        if with_r1:
+            loss = loss + numbers.r1_interval * numbers.r1_gamma / 2 * penalty
+        accelerator.backward(loss / micro_batches)
+        parts.append({"r1": penalty} if with_r1 else {})
+        parts[-1] |= {
+            "discriminator_real": F.softplus(-real_logits).mean(),
+            "discriminator_fake": F.softplus(fake_logits).mean(),
+        }
+    norm = accelerator.clip_grad_norm_(discriminator.parameters(), numbers.max_grad_norm)
     optimizer.step()
     optimizer.zero_grad()
-    values |= {
-        "discriminator_real": F.softplus(-real_logits).mean(),
-        "discriminator_fake": F.softplus(fake_logits).mean(),
-    }
+    values = {**mean_values(parts), "grad_norm_discriminator": norm}
     return {name: value.detach() for name, value in values.items()}
 
 
@@ -259,10 +314,21 @@ def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
         average.copy_(value)
 
 
-def swapper_batch(
-    num_images: int, numbers: SwapperProfile, seed: int, step: int
+def draw_pairs(
+    rng: np.random.Generator, count: int, num_images: int, num_sources: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of targets and sources, drawn uniformly; the first `self_pairs` sources are the targets."""
-    target, source = np.random.default_rng([seed, step]).integers(num_images, size=(2, numbers.batch_size))
+    """Indices of targets and sources, drawn uniformly: sources from `num_sources` images after the others."""
+    if num_sources:
+        return rng.integers(num_images, size=count), num_images + rng.integers(num_sources, size=count)
+    target, source = rng.integers(num_images, size=(2, count))
+    return target, source
+
+
+def swapper_batch(
+    num_images: int, numbers: SwapperProfile, seed: int, step: int, num_sources: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of step `step`, from (seed, step) alone; the first `self_pairs` sources are the targets."""
+    rng = np.random.default_rng([seed, step])
+    target, source = draw_pairs(rng, numbers.batch_size, num_images, num_sources)
     source[: numbers.self_pairs] = target[: numbers.self_pairs]
     return target, source

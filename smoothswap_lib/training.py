@@ -1,7 +1,7 @@
 """The two training loops: the identity embedder (Sec. 4.1) and the swapper (Sec. 4.2), numbers from Sec. 5.1.
 
-Devices, precision and processes come from Hugging Face Accelerate; an optimization step is a function of
-`steps.py`. The batch of step k depends on (seed, k) only: a resumed run sees what an uninterrupted one sees.
+An optimization step is a function of `steps.py`; what the machine decides is in `engine.py`. The batch of
+step k depends on (seed, k) only: a resumed run sees what an uninterrupted one sees.
 
     python -m smoothswap_lib.training embedder|swapper --profile P --out DIR [--resume] [--seed S]
         [--set NAME=VALUE ...]
@@ -14,21 +14,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator, PartialState
-from accelerate.state import AcceleratorState, is_initialized
+from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.optim import Adam
 
-from smoothswap_lib import checkpoints, datasets
+from smoothswap_lib import checkpoints, datasets, engine
 from smoothswap_lib.augmentation import color_factors, jitter_colors
 from smoothswap_lib.discriminator import Discriminator
 from smoothswap_lib.embedder import ArcFaceHead, Embedder, LinearHead
+from smoothswap_lib.engine import make_accelerator
 from smoothswap_lib.generator import Generator
 from smoothswap_lib.profiles import EmbedderProfile, Profile
 from smoothswap_lib.runs import Run, RunError, TrainingResult, write_preview
 from smoothswap_lib.steps import (
     SwapperParts,
     decayed_learning_rate,
+    draw_pairs,
     embedder_step,
     set_learning_rate,
     swapper_batch,
@@ -64,7 +64,7 @@ def train_embedder(
     numbers, accelerator = profile.embedder, make_accelerator(profile.mixed_precision)
     data = open_data(data, "embedder", profile.size)
     names, labels = np.unique(np.asarray(data.identities), return_inverse=True)
-    check_share(numbers.identities_per_batch, accelerator)
+    check_share(numbers.identities_per_batch, accelerator, profile.micro_batches, numbers.images_per_identity)
     batches = datasets.IdentityBatchSampler(
         labels, numbers.identities_per_batch, numbers.images_per_identity, numbers.steps, seed
     )
@@ -75,25 +75,27 @@ def train_embedder(
     arguments = {"backbone": numbers.backbone, "dim": numbers.dim}
     modules = {"embedder": Embedder(**arguments), "head": classifier_head(len(names), numbers)}
     modules = {name: module for name, module in modules.items() if module is not None}
+    modules["embedder"] = engine.shared_batch_norm(modules["embedder"], accelerator)
     parameters = [p for module in modules.values() for p in module.parameters()]
-    optimizer = Adam(parameters, lr=numbers.learning_rate)
+    optimizer = engine.adam(parameters, numbers.learning_rate, accelerator)
     prepared = {name: accelerator.prepare(module.train()) for name, module in modules.items()}
     stepper = accelerator.prepare(optimizer)
+    if profile.compile_networks:
+        engine.compile_in_place(modules["embedder"], accelerator)
 
     with run.opened(modules, {"embedder": optimizer}):
-        for step in run.steps_left():
-            indices = share(batches.batch(step), accelerator)
-            x = image_batch(data, indices, accelerator)  # (B, 3, H, W)
+        shares = (engine.share(batches.batch(step), accelerator) for step in range(run.step, run.total))
+        images = engine.image_batches(data, shares, accelerator, profile.loader_workers)
+        for step, (indices, x) in zip(run.steps_left(), images):  # x is (B, 3, H, W)
             if numbers.color_jitter or numbers.gray_share:
                 jitter = color_factors(
                     numbers.batch_size, numbers.color_jitter, numbers.gray_share, seed, step
                 )
-                x = jitter_colors(x, torch.as_tensor(share(jitter, accelerator)))  # (B, 3, H, W)
+                x = jitter_colors(x, torch.as_tensor(engine.share(jitter, accelerator)))  # (B, 3, H, W)
             identity = torch.as_tensor(labels[indices], device=accelerator.device)  # (B,)
             rate = set_learning_rate(optimizer, decayed_learning_rate(step, numbers))
-            values = embedder_step(
-                prepared["embedder"], prepared.get("head"), stepper, x, identity, numbers, accelerator
-            )
+            networks = (prepared["embedder"], prepared.get("head"), stepper)
+            values = embedder_step(*networks, x, identity, numbers, accelerator, profile.micro_batches)
             if judge is not None and run.due(profile.preview_every, step + 1):
                 values |= judged(judge, modules["embedder"])
             run.record(values, rate)
@@ -129,6 +131,7 @@ def train_swapper(
     seed: int = 0,
     resume: bool = False,
     progress: bool = True,
+    sources=None,
 ) -> TrainingResult:
     """Train generator and discriminator into the folder `out`; the result is the generator's moving average.
 
@@ -137,22 +140,35 @@ def train_swapper(
     data : a data set, or the name or folder of one (`open_data`); identities are not used
     embedder : a trained embedder: a shipped name, a run's folder, a file, or the network itself
     resume, progress, errors : as for `train_embedder`
+    sources : another data set, for the source images; None takes targets and sources from `data`
     """
     numbers, accelerator = profile.swapper, make_accelerator(profile.mixed_precision)
     data = open_data(data, "swapper", profile.size)
     embedder, embedder_facts = frozen_embedder(embedder)
-    check_share(numbers.batch_size, accelerator)
+    check_share(numbers.batch_size, accelerator, profile.micro_batches)
     facts = {"data": data_name(data), "images": len(data), **embedder_facts}
+    counts = (len(data), 0)
+    if sources is not None:
+        sources = open_data(sources, "swapper", profile.size)
+        counts = (len(data), len(sources))
+        facts |= {"data": f"{data_name(data)}, sources {data_name(sources)}", "sources": len(sources)}
+        data = datasets.Joined(data, sources)
     run = Run(out, "swapper", profile, seed, facts, accelerator, resume, progress)
 
     torch.manual_seed(seed)
     generator, discriminator, arguments = build_swapper(profile, embedder.dim)
     ema = copy.deepcopy(generator).eval().requires_grad_(False).to(accelerator.device)
     betas = tuple(float(beta) for beta in numbers.adam_betas)  # Adam refuses (0, 0.99)
-    optimizers = {
-        "generator": Adam(generator.parameters(), numbers.generator_learning_rate, betas),
-        "discriminator": Adam(discriminator.parameters(), numbers.discriminator_learning_rate, betas),
+    rates = {
+        "generator": numbers.generator_learning_rate,
+        "discriminator": numbers.discriminator_learning_rate,
     }
+    networks = {"generator": generator, "discriminator": discriminator}
+    optimizers = {
+        n: engine.adam(networks[n].parameters(), rate, accelerator, betas) for n, rate in rates.items()
+    }
+    if profile.recompute:
+        engine.recompute_blocks(generator)
     parts = SwapperParts(
         accelerator.prepare(generator),
         accelerator.prepare(discriminator),
@@ -162,14 +178,24 @@ def train_swapper(
         accelerator.prepare(optimizers["discriminator"]),
     )
 
-    with run.opened({"generator": generator, "discriminator": discriminator, "ema": ema}, optimizers):
-        for step in run.steps_left():
-            pairs = swapper_batch(len(data), numbers, seed, step)
-            x_target, x_source = (image_batch(data, share(part, accelerator), accelerator) for part in pairs)
-            values, rate = swapper_step(parts, x_target, x_source, step, numbers, accelerator)
+    if profile.compile_networks:
+        for network in (generator, embedder):  # R1 differentiates the discriminator twice: it stays eager
+            engine.compile_in_place(network, accelerator)
+
+    with run.opened({**networks, "ema": ema}, optimizers):
+        pairs = (
+            swapper_batch(counts[0], numbers, seed, step, counts[1]) for step in range(run.step, run.total)
+        )
+        shares = (np.concatenate([engine.dealt_share(part, accelerator) for part in both]) for both in pairs)
+        images = engine.image_batches(data, shares, accelerator, profile.loader_workers)
+        for step, (_, x) in zip(run.steps_left(), images):
+            x_target, x_source = x.chunk(2)  # (B, 3, H, W) each
+            values, rate = swapper_step(
+                parts, x_target, x_source, step, numbers, accelerator, profile.micro_batches
+            )
             run.record(values, rate)
             if run.due(profile.preview_every) and accelerator.is_main_process:
-                preview(run, ema, parts.embedder, data, accelerator)
+                preview(run, ema, parts.embedder, data, counts, accelerator)
             run.save_if_due()
     text = {"embedder": embedder_facts["embedder"], "embedder_hash": embedder_facts["embedder_hash"]}
     run.finish(ema, {"network": "Generator", "arguments": json.dumps(arguments), **text})
@@ -202,10 +228,12 @@ def frozen_embedder(embedder: str | Path | Embedder) -> tuple[Embedder, dict[str
 
 
 @torch.no_grad()
-def preview(run: Run, ema: nn.Module, embedder: nn.Module, data, accelerator: Accelerator) -> None:
+def preview(
+    run: Run, ema: nn.Module, embedder: nn.Module, data, counts: tuple[int, int], accelerator: Accelerator
+) -> None:
     """Write previews/step_NNNNNN.png: the same pairs each time, swapped by the moving average."""
-    pairs = np.random.default_rng(run.seed).integers(len(data), size=(2, NUM_PREVIEWS))
-    x_target, x_source = (image_batch(data, part, accelerator) for part in pairs)  # (8, 3, H, W) each
+    pairs = draw_pairs(np.random.default_rng(run.seed), NUM_PREVIEWS, *counts)
+    x_target, x_source = (engine.image_batch(data, part, accelerator) for part in pairs)  # (8, 3, H, W) each
     x_swap = ema(x_target, embedder(x_source))  # (8, 3, H, W)
     text = {"Software": "smoothswap_lib.training", "Step": str(run.step), "Profile": run.profile.name}
     rows = {"source": x_source, "target": x_target, "swap": x_swap}
@@ -242,35 +270,25 @@ def data_name(data) -> str:
     return f"{type(data).__name__} {Path(folder).name}".strip()
 
 
-def image_batch(data, indices: np.ndarray, accelerator: Accelerator) -> Tensor:
-    """Images of a data set on the run's device, (B, 3, H, W) in [-1, 1]."""
-    return data.image_batch(indices).to(accelerator.device, non_blocking=True)
+def check_share(count: int, accelerator: Accelerator, micro_batches: int, images_each: int = 1) -> None:
+    """RunError unless a batch of `count` can be divided among processes, and a process' images into parts.
 
-
-def share(batch: np.ndarray, accelerator: Accelerator) -> np.ndarray:
-    """This process' part of a batch; the profile's batch sizes count over all processes."""
-    return np.split(np.asarray(batch), accelerator.num_processes)[accelerator.process_index]
-
-
-def check_share(count: int, accelerator: Accelerator) -> None:
-    """RunError unless a batch of so many parts can be divided among the processes."""
+    Parameters
+    ----------
+    count : of what stays together, images or identities
+    images_each : images of one of them
+    """
     if count % accelerator.num_processes:
         raise RunError(
             f"{accelerator.num_processes} processes cannot share {count} evenly: "
             "change batch_size (swapper) or identities_per_batch (embedder), or their number."
         )
-
-
-def make_accelerator(mixed_precision: str) -> Accelerator:
-    """Accelerate's device and processes; on a CPU in fp32 (bf16 was 7-8 times slower there)."""
-    cpu = (
-        not torch.accelerator.is_available()
-    )  # said outright: else several CPU processes would each train alone
-    precision = "no" if PartialState(cpu=cpu).device.type == "cpu" else mixed_precision
-    if is_initialized() and AcceleratorState().mixed_precision != precision:
-        # a notebook may train two profiles, and Accelerate would keep the first one's precision
-        AcceleratorState._reset_state()
-    return Accelerator(cpu=cpu, mixed_precision=precision)
+    images = count * images_each // accelerator.num_processes
+    if images % micro_batches:
+        raise RunError(
+            f"the {images} images of a process cannot be taken in {micro_batches} parts of one size: "
+            f"set micro_batches to a number that divides {images}."
+        )
 
 
 if __name__ == "__main__":

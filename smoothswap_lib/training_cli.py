@@ -25,8 +25,12 @@ examples:
   python -m smoothswap_lib.training swapper --profile laptop --embedder build/embedder --out build/swapper \\
       --resume
 
-Ctrl-C saves the run; --resume continues it.
-Several processes: `accelerate launch -m smoothswap_lib.training ...`.
+  accelerate launch -m smoothswap_lib.training embedder --profile paper --identities VGGFACE2 --out EMBEDDER
+  accelerate launch -m smoothswap_lib.training swapper --profile paper --faces FFHQ --embedder EMBEDDER \\
+      --out RUN --resume
+
+Ctrl-C saves the run; --resume continues it, on another number of GPUs if need be. `accelerate launch` (or
+`torchrun --nproc_per_node 8 -m smoothswap_lib.training ...`) starts one process a GPU; they share each batch.
 """
 
 
@@ -36,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         profile = apply_settings(profiles.get(options.profile), options.section, options.set)
-        data = training.open_data(options.data, options.section, profile.size)
+        data, sources = open_sets(options, profile.size)
         if options.ship:
             _check_ship_name(options.ship)
     except (ValueError, OSError) as error:
@@ -46,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
             result = training.train_embedder(profile, options.out, data, options.seed, options.resume)
         else:
             result = training.train_swapper(
-                profile, options.out, data, options.embedder, options.seed, options.resume
+                profile, options.out, data, options.embedder, options.seed, options.resume, sources=sources
             )
         if PartialState().is_main_process:
             print(f"{result.folder / 'weights.safetensors'}: {result.steps} steps, {result.seconds:.0f} s")
@@ -56,6 +60,15 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(str(error))
     except NonFiniteError as error:
         parser.exit(1, f"{options.section} stopped: {error}\n")
+    except RuntimeError as error:
+        if not _lost_a_process(error):
+            raise
+        parser.exit(
+            1,
+            f"{options.section} stopped: another process of this run has died, or its network has "
+            f"({str(error).splitlines()[0]}). The same command with --resume goes on from the last state in "
+            f"{options.out / 'state'}.\n",
+        )
     except KeyboardInterrupt as interrupt:
         parser.exit(130, f"\n{interrupt}\n")
     finally:
@@ -93,9 +106,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--data",
-        default="train",
         help="a TrueSwap split (train, test) or built folder; else a folder of identities (embedder) or of "
         "faces (swapper); default: train",
+    )
+    parser.add_argument(
+        "--faces", metavar="PATH", help="swapper only: the same as --data, such as the folder of FFHQ"
+    )
+    parser.add_argument(
+        "--identities",
+        metavar="PATH",
+        help="embedder: the same as --data, such as the folder of VGGFace2; swapper: take source images from "
+        "here, and targets only from --faces (the paper names FFHQ alone for its generator)",
     )
     parser.add_argument(
         "--embedder",
@@ -108,6 +129,34 @@ def _parser() -> argparse.ArgumentParser:
         help="when done, write data/checkpoints/NAME.safetensors and its model card NAME.md",
     )
     return parser
+
+
+def open_sets(options: argparse.Namespace, size: int) -> tuple:
+    """The data set that --data, --faces or --identities name, and the sources' own (swapper) or None.
+
+    Raises
+    ------
+    ValueError, OSError
+        Two options name the same set, --faces for an embedder, or from the data set: what is wrong with it.
+    """
+    swapper = options.section == "swapper"
+    if options.faces is not None and not swapper:
+        raise ValueError("--faces is for the swapper; an embedder takes --identities (or --data)")
+    named = options.faces if swapper else options.identities
+    if options.data is not None and named is not None:
+        raise ValueError(f"--data and {'--faces' if swapper else '--identities'} name the same set: give one")
+    first = next((name for name in (options.data, named) if name is not None), "train")
+    data = training.open_data(first, options.section, size)
+    if not swapper or options.identities is None:
+        return data, None
+    return data, training.open_data(options.identities, "swapper", size)
+
+
+def _lost_a_process(error: RuntimeError) -> bool:
+    """Whether this is what a process sees when another one of its run is gone."""
+    words = str(error).lower()
+    lost = ("connection closed by peer", "connection reset by peer", "broken pipe", "nccl", "gloo")
+    return PartialState().num_processes > 1 and any(part in words for part in lost)
 
 
 def apply_settings(profile: Profile, section: str, settings: list[str]) -> Profile:

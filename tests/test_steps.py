@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from tiny_runs import TINY, FakeFaces, fixed_embedder, train
 from torch import nn
 
-from smoothswap_lib import checkpoints, steps, training
+from smoothswap_lib import checkpoints, engine, steps, training
 from smoothswap_lib.embedder import Embedder
 
 pytestmark = pytest.mark.usefixtures("small_networks")
@@ -145,7 +145,7 @@ def test_r1_runs_in_fp32_under_mixed_precision():
     training.make_accelerator("no")
     accelerator = Accelerator(cpu=True)
     try:
-        training.AcceleratorState._reset_state()
+        engine.AcceleratorState._reset_state()
         accelerator = Accelerator(cpu=True, mixed_precision="bf16")
         kinds = []
         network = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 1))
@@ -160,7 +160,7 @@ def test_r1_runs_in_fp32_under_mixed_precision():
         assert all(torch.isfinite(value) for value in values.values())
         assert all(g.dtype == torch.float32 and g.isfinite().all() for g in gradients.values())
     finally:
-        training.AcceleratorState._reset_state()
+        engine.AcceleratorState._reset_state()
 
 
 def test_the_moving_average_has_its_closed_form():
