@@ -53,6 +53,8 @@ def embedder_step(
             embedder(part).backward(gradient)
     optimizer.step()
     optimizer.zero_grad()
+    if head is not None:
+        z, identity = accelerator.gather(z.detach()), accelerator.gather(identity)
     cos_positive, cos_negative = pair_cosines(z.detach(), identity)
     return {"loss": loss.detach(), "cos_positive": cos_positive, "cos_negative": cos_negative}
 
