@@ -1,6 +1,7 @@
 """Discriminator: image -> logit. StyleGAN2's residual discriminator, as the paper says (Sec. 5.1).
 
-Equalized learning rate everywhere, FIR down-sampling, minibatch standard deviation. Depends on layers.
+Equalized learning rate everywhere, FIR down-sampling, minibatch standard deviation. Beside it a smaller one
+for short trainings at 64 px, which sees the finest detail from its first layer on. Depends on layers.
 """
 
 from __future__ import annotations
@@ -52,13 +53,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, size: int = 256, base_channels: int = 32768, max_channels: int = 512) -> None:
         super().__init__()
-        if size < 2 * LAST_SIZE or size & (size - 1):
-            raise ValueError(f"size must be a power of two from {2 * LAST_SIZE} on, got {size}")
-        if base_channels < size or max_channels < 1:
-            raise ValueError(
-                f"base_channels must be {size} (the size) or more and max_channels 1 or more, "
-                f"got {base_channels} and {max_channels}"
-            )
+        _check_numbers(size, base_channels, max_channels)
 
         def channels(res: int) -> int:
             return min(base_channels // res, max_channels)
@@ -78,8 +73,7 @@ class Discriminator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, size, size) in [-1, 1] -> (B,) logits."""
-        if x.dim() != 4 or x.shape[1:] != (3, self.size, self.size):
-            raise ValueError(f"images must be (B, 3, {self.size}, {self.size}), got {tuple(x.shape)}")
+        _check_images(x, self.size)
         h = scaled_leaky_relu(self.from_rgb(x))  # (B, C, size, size)
         for block in self.blocks.values():
             h = block(h)  # (B, C', res / 2, res / 2)
@@ -87,3 +81,49 @@ class Discriminator(nn.Module):
         h = scaled_leaky_relu(self.conv(h))  # (B, C, 4, 4)
         h = scaled_leaky_relu(self.fc0(h.flatten(1)))  # (B, C)
         return at_least_float32(self.fc1(h).squeeze(1))  # (B,)
+
+
+class StridedDiscriminator(nn.Module):
+    """DCGAN's form: 4 x 4 convolutions of stride 2 down to 4 x 4 pixels, then one linear layer.
+
+    No low-pass filter, no skip, no minibatch standard deviation; equalized learning rates as above. The
+    parameters mean the same as the `Discriminator`'s.
+    """
+
+    def __init__(self, size: int = 64, base_channels: int = 1024, max_channels: int = 128) -> None:
+        super().__init__()
+        _check_numbers(size, base_channels, max_channels)
+        self.size = size
+        self.convs = nn.ModuleDict()
+        res, before = size, 3
+        while res > LAST_SIZE:
+            after = min(base_channels // (res // 2), max_channels)
+            self.convs[f"{res}x{res}"] = EqualizedConv2d(before, after, 4, stride=2, padding=1)
+            res, before = res // 2, after
+        self.fc = EqualizedLinear(before * LAST_SIZE**2, 1)
+        channels_last(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, size, size) in [-1, 1] -> (B,) logits."""
+        _check_images(x, self.size)
+        for conv in self.convs.values():
+            x = scaled_leaky_relu(conv(x))  # (B, C, res / 2, res / 2)
+        return at_least_float32(self.fc(x.flatten(1)).squeeze(1))  # (B,)
+
+
+FORMS = {"stylegan2": Discriminator, "strided": StridedDiscriminator}  # a profile's `discriminator`
+
+
+def _check_numbers(size: int, base_channels: int, max_channels: int) -> None:
+    if size < 2 * LAST_SIZE or size & (size - 1):
+        raise ValueError(f"size must be a power of two from {2 * LAST_SIZE} on, got {size}")
+    if base_channels < size or max_channels < 1:
+        raise ValueError(
+            f"base_channels must be {size} (the size) or more and max_channels 1 or more, "
+            f"got {base_channels} and {max_channels}"
+        )
+
+
+def _check_images(x: Tensor, size: int) -> None:
+    if x.dim() != 4 or x.shape[1:] != (3, size, size):
+        raise ValueError(f"images must be (B, 3, {size}, {size}), got {tuple(x.shape)}")

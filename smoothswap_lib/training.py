@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from smoothswap_lib import checkpoints, datasets, engine
 from smoothswap_lib.augmentation import color_factors, jitter_colors
-from smoothswap_lib.discriminator import Discriminator
+from smoothswap_lib.discriminator import FORMS
 from smoothswap_lib.embedder import ArcFaceHead, Embedder, LinearHead
 from smoothswap_lib.engine import make_accelerator
 from smoothswap_lib.generator import Generator
@@ -202,7 +202,7 @@ def train_swapper(
     return TrainingResult(checkpoints.load_generator(run.folder), run.rows, run.folder, run.step, run.seconds)
 
 
-def build_swapper(profile: Profile, identity_dim: int) -> tuple[Generator, Discriminator, dict]:
+def build_swapper(profile: Profile, identity_dim: int) -> tuple[Generator, nn.Module, dict]:
     """The profile's generator and discriminator, untrained, and the generator's arguments."""
     numbers = profile.swapper
     arguments = {
@@ -213,7 +213,8 @@ def build_swapper(profile: Profile, identity_dim: int) -> tuple[Generator, Discr
         "attention_resolutions": numbers.attention_resolutions,
         "identity_dim": identity_dim,
     }
-    discriminator = Discriminator(profile.size, numbers.discriminator_base, numbers.discriminator_max)
+    form = FORMS[numbers.discriminator]
+    discriminator = form(profile.size, numbers.discriminator_base, numbers.discriminator_max)
     return Generator(**arguments), discriminator, arguments
 
 

@@ -44,6 +44,18 @@ def test_curves_and_progress_of_two_runs(tmp_path):
         assert np.abs(tiles[k * PAIRS : (k + 1) * PAIRS] - wanted).max() < 4  # AVIF is lossy
 
 
+def test_runs_of_an_earlier_file_stay_and_repeated_ones_are_replaced(tmp_path):
+    (tmp_path / "out").mkdir()
+    for number, names in enumerate((("supcon_4-0", "no_r1-0"), ("supcon_4-0", "supcon_4-1"))):
+        for name in names:
+            run_folder(tmp_path / f"runs{number}" / name, 100)
+        arguments = ["--runs", str(tmp_path / f"runs{number}"), "--out", str(tmp_path / "out")]
+        assert main(arguments) == 0
+    table = pd.read_parquet(tmp_path / "out" / "swappers.parquet")
+    rows = table.groupby(["variant", "seed"]).size()
+    assert dict(rows) == {("no_r1", 0): 16, ("supcon_4", 0): 16, ("supcon_4", 1): 16}
+
+
 def test_preview_is_cut_into_rows_and_pairs(tmp_path):
     run_folder(tmp_path / "a-0", 50)
     parts = preview(tmp_path / "a-0", 4)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from smoothswap_lib import layers, losses
-from smoothswap_lib.discriminator import Discriminator, DownBlock
+from smoothswap_lib.discriminator import FORMS, Discriminator, DownBlock, StridedDiscriminator
 
 SMALL = {"size": 16, "base_channels": 128, "max_channels": 16}
 
@@ -116,23 +116,51 @@ def test_logits_are_float32_under_mixed_precision():
     assert logits.dtype == torch.float32
 
 
+def test_strided_form_is_four_convolutions_and_a_linear_layer_at_64_pixels():
+    discriminator = StridedDiscriminator(64, 1024, 128).double()
+    shapes = [tuple(conv.weight.shape) for conv in discriminator.convs.values()]
+    assert shapes == [(32, 3, 4, 4), (64, 32, 4, 4), (128, 64, 4, 4), (128, 128, 4, 4)]
+    x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    h = x
+    for conv in discriminator.convs.values():
+        weight = conv.weight / math.sqrt(conv.weight[0].numel())
+        h = F.leaky_relu(F.conv2d(h, weight, conv.bias, stride=2, padding=1), 0.2) * math.sqrt(2)
+    expected = h.flatten(1) @ discriminator.fc.weight[0] / math.sqrt(128 * 16) + discriminator.fc.bias
+    torch.testing.assert_close(discriminator(x), expected)
+
+
+def test_the_filter_hides_a_checkerboard_that_the_strided_form_sees():
+    """Why there are two forms: the finest pattern passes none of StyleGAN2's FIR filters."""
+    x = torch.zeros(1, 1, 16, 16)
+    board = (torch.arange(16)[:, None] + torch.arange(16)) % 2 * 2.0 - 1
+    inside = slice(4, -4)
+    assert layers.fir_blur(board[None, None], 2)[..., inside, inside].abs().max() < 1e-6
+    conv = StridedDiscriminator(16, 128, 16).convs["16x16"]
+    changed = conv(board.expand(1, 3, 16, 16)) - conv(x.expand(1, 3, 16, 16))
+    assert changed[..., 2:-2, 2:-2].abs().max() > 0.1
+
+
+@pytest.mark.parametrize("form", FORMS.values())
 @pytest.mark.parametrize("size", [4, 48, 0])
-def test_impossible_sizes_are_refused(size):
+def test_impossible_sizes_are_refused(form, size):
     with pytest.raises(ValueError, match="size must be a power of two from 8 on"):
-        Discriminator(size)
+        form(size)
 
 
-def test_impossible_channels_are_refused():
+@pytest.mark.parametrize("form", FORMS.values())
+def test_impossible_channels_are_refused(form):
     with pytest.raises(ValueError, match="base_channels must be 64"):
-        Discriminator(64, base_channels=32)
+        form(64, base_channels=32)
 
 
-def test_images_of_another_size_are_refused():
+@pytest.mark.parametrize("form", FORMS.values())
+def test_images_of_another_size_are_refused(form):
     with pytest.raises(ValueError, match=r"images must be \(B, 3, 16, 16\), got \(2, 3, 32, 32\)"):
-        Discriminator(**SMALL)(torch.zeros(2, 3, 32, 32))
+        form(**SMALL)(torch.zeros(2, 3, 32, 32))
 
 
-def test_layers_of_the_discriminator_are_the_librarys():
+@pytest.mark.parametrize("form", FORMS.values())
+def test_layers_of_the_discriminator_are_the_librarys(form):
     kinds = (layers.EqualizedConv2d, layers.EqualizedLinear)
-    leaves = [m for m in Discriminator(**SMALL).modules() if not list(m.children())]
+    leaves = [m for m in form(**SMALL).modules() if not list(m.children())]
     assert all(isinstance(leaf, kinds) for leaf in leaves)

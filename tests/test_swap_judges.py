@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from measure_swappers import Pairs, frechet, high_energy
+from measure_swappers import Pairs, earlier_systems, frechet, high_energy
 from swap_judges import Components, ParameterJudge, frontal_landmarks, groups, names
 
 from smoothswap_lib.datasets import TrueSwap
@@ -76,3 +76,12 @@ def test_a_pair_is_answered_by_the_source_person_in_the_target_picture(test_spli
     assert len(true) >= 2000
     everything = np.ones(len(true))
     assert pairs.interval(everything, 2 * everything) == [0.5, 0.5]
+
+
+def test_systems_of_an_earlier_file_stay_only_if_pairs_and_judges_are_the_same(tmp_path):
+    path, same = tmp_path / "swappers.json", {"pairs": 4, "judges": {"identity": "ab"}}
+    assert earlier_systems(None, same) == earlier_systems(path, same) == {}
+    path.write_text('{"pairs": 4, "judges": {"identity": "ab"}, "systems": {"a-0": {"mse": 1.0}}}')
+    assert earlier_systems(path, same) == {"a-0": {"mse": 1.0}}
+    with pytest.raises(ValueError, match="measured with other judges"):
+        earlier_systems(path, same | {"judges": {"identity": "cd"}})

@@ -4,7 +4,8 @@
 
 Writes OUT/swappers.parquet (all runs' metrics: variant, seed, step, ...) and OUT/progress.avif with
 progress.json: of the variants of --shown the first pairs of their previews, a row a pair: source, target, and
-the swap after an eighth, a quarter, half and all of the steps.
+the swap after an eighth, a quarter, half and all of the steps. Runs that OUT/swappers.parquet holds already
+and are not in the folder stay there.
 """
 
 import argparse
@@ -42,6 +43,15 @@ def curves(runs: Sequence[Path]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+def with_earlier(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """The table, and before it the runs of an earlier file that it does not hold."""
+    if not path.exists():
+        return table
+    earlier, keys = pd.read_parquet(path), ["variant", "seed"]
+    new = earlier.set_index(keys).index.isin(table.set_index(keys).index)
+    return pd.concat([earlier[~new], table], ignore_index=True)
+
+
 def preview(run: Path, step: int) -> np.ndarray:
     """(rows of the grid, pairs, size, size, 3): a preview of the run, as `write_preview` made it."""
     pixels = np.asarray(Image.open(run / "previews" / f"step_{step:06d}.png").convert("RGB"))
@@ -61,7 +71,7 @@ def work(options: argparse.Namespace) -> None:
     runs = sorted(p.parent for p in options.runs.glob("*-*/weights.safetensors"))
     if not runs:
         raise FileNotFoundError(f"{options.runs} holds no finished run; train_swappers.py makes them")
-    table = curves(runs)
+    table = with_earlier(curves(runs), options.out / "swappers.parquet")
     with atomic(options.out / "swappers.parquet") as path:
         table.to_parquet(path, index=False, compression="zstd")
     shown = [name for name in options.shown if options.runs / f"{name}-0" in runs]

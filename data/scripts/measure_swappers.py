@@ -17,10 +17,12 @@ background_change   mean squared difference to the target over what is backgroun
 high_frequencies    energy above half of Nyquist's frequency over the true swap's
 fid                 Frechet distance to the true swaps in the identity judge's last features
 
-What is measured of a run is kept in its folder (judged.json) and read again, unless --again is given.
+What is measured of a run is kept in its folder (judged.json) and read again, unless --again is given. Systems
+that stand in the file of --out and are not among --runs stay there: runs need not all lie on one machine.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,6 +44,7 @@ from smoothswap_lib.datasets import TrueSwap, to_uint8
 DRAWS = 500  # of the bootstrap over people
 BACKGROUND = evaluation.REGIONS["background"]
 TO_SOURCE = {"shape": True, "colors": True, "expression": False, "pose": False}
+JUDGES = ("identity", "parameters")
 FLOORS = ("copy target", "copy source", "true swap")
 
 
@@ -86,7 +89,7 @@ def to_truth(pairs: Pairs, x: Tensor) -> dict:
     own, copied = (e.mean((1, 2)).numpy() for e in (error, copying))
     scores = {
         "mse": float(own.mean()),
-        "psnr": float(table.psnr["all"]),
+        "psnr": float(table.psnr["all"]) if own.any() else None,  # of equal pictures it would be infinite
         "ssim": float(table.ssim["all"]),
         "error_over_copying": float(own.mean() / copied.mean()),
         "error_over_copying_interval": pairs.interval(own, copied),
@@ -219,13 +222,33 @@ def work(options: argparse.Namespace) -> None:
     jury = Jury(pairs, data, options.judges, options.photographs)
     own = checkpoints.load_embedder("supcon")
     floors = zip(FLOORS, (pairs.x_target, pairs.x_source, pairs.x_true))
-    result = {"pairs": len(pairs.x_true), "people": int(pairs.people[0].max()) + 1}
-    result["floors"] = {name: jury.scores(x, own) for name, x in floors}
-    result["systems"] = {
-        run.name: kept_result(run / "judged.json", options.again, lambda run=run: measure(run, pairs, jury))
-        for run in tqdm(options.runs, desc="swappers", unit="run")
+    result = {
+        "pairs": len(pairs.x_true),
+        "people": int(pairs.people[0].max()) + 1,
+        "judges": {net: checkpoints.tensor_hash(getattr(jury, net).state_dict())[:16] for net in JUDGES},
     }
+    systems = earlier_systems(options.out, result)
+    result["floors"] = {name: jury.scores(x, own) for name, x in floors}
+    for run in tqdm(options.runs, desc="swappers", unit="run"):
+        systems[run.name] = kept_result(
+            run / "judged.json", options.again, lambda run=run: measure(run, pairs, jury)
+        )
+    result["systems"] = dict(sorted(systems.items()))
     write_result(result, options.out)
+
+
+def earlier_systems(path: Path | None, same: dict) -> dict:
+    """What a file holds already; ValueError if it was measured on other pairs or by other judges."""
+    if path is None or not path.exists():
+        return {}
+    earlier = json.loads(path.read_text(encoding="utf-8"))
+    for name, value in same.items():
+        if earlier.get(name) != value:
+            raise ValueError(
+                f"{path} was measured with other {name} ({earlier.get(name)}, now {value}): "
+                "its systems cannot stand beside new ones; write to another file, or measure all runs anew."
+            )
+    return earlier["systems"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

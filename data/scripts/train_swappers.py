@@ -3,9 +3,9 @@
     python data/scripts/train_swappers.py --out build/swappers
     python data/scripts/train_swappers.py --out build/swappers --variants supcon_4 ce_arc_4 --seeds 0 1
 
-The same data, batches and first weights for all of a seed. EMBEDDER_L is the paper's recipe with that
+The same data, batches and first weights for all of a seed. EMBEDDER_L is the profile's recipe with that
 embedder and lambda_id L (the paper's Ours, Arc and Arc16 are supcon_4, ce_arc_4, ce_arc_16); the others
-change one thing of supcon_4. Runs that were stopped go on where they stood, finished ones are not touched.
+change one thing of supcon_4: change_L its lambda_chg, stylegan2 the discriminator to the paper's form and rate. Runs that were stopped go on where they stood, finished ones are not touched.
 """
 
 import argparse
@@ -26,6 +26,9 @@ VARIANTS = {
     "supcon_1": ("supcon", {"lambda_id": 1.0}),
     "ce_arc_1": ("ce_arc", {"lambda_id": 1.0}),
     "supcon_16": ("supcon", {"lambda_id": 16.0}),
+    "change_1": ("supcon", {"lambda_chg": 1.0}),
+    "change_15": ("supcon", {"lambda_chg": 15.0}),
+    "stylegan2": ("supcon", {"discriminator": "stylegan2", "discriminator_learning_rate": 2e-3}),
     "no_adversarial": ("supcon", {"lambda_adv": 0.0}),
     "no_r1": ("supcon", {"r1_gamma": 0.0}),
     "no_self_pair": ("supcon", {"self_pairs": 0}),
@@ -46,7 +49,7 @@ def work(options: argparse.Namespace) -> None:
             profile.override("swapper", {"steps": options.steps, **changes}),
             folder,
             train,
-            options.embedders / f"{embedder}-0",
+            options.embedders / f"{embedder}-0" if options.embedders else embedder,
             seed,
             resume=True,
         )
@@ -57,10 +60,10 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = parser_of(__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/swappers"), help="folder of the runs")
-    parser.add_argument("--embedders", type=Path, default=Path("build/embedders"), help="LOSS-SEED runs")
+    parser.add_argument("--embedders", type=Path, help="folder of LOSS-SEED runs (default: what ships)")
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS, metavar="NAME")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--profile", default="laptop", choices=profiles.names())
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="for all variants")
     parser.add_argument("--train", default="train", help="a TrueSwap split or a built folder")
