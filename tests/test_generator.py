@@ -2,10 +2,11 @@
 
 import math
 
+import ncsnpp
 import pytest
 import torch
 import torch.nn.functional as F
-from diffusers import UNet2DModel
+from ncsnpp import diffusers_unet
 from torch import nn
 
 from smoothswap_lib.generator import Generator
@@ -60,22 +61,6 @@ def shake(generator):
     return generator
 
 
-def diffusers_unet(size, width, channel_multipliers, blocks_per_level, attention_resolutions):
-    attends = [size >> level in attention_resolutions for level in range(len(channel_multipliers))]
-    return UNet2DModel(
-        sample_size=size,
-        block_out_channels=[width * m for m in channel_multipliers],
-        layers_per_block=blocks_per_level,
-        down_block_types=["AttnSkipDownBlock2D" if a else "SkipDownBlock2D" for a in attends],
-        up_block_types=["AttnSkipUpBlock2D" if a else "SkipUpBlock2D" for a in reversed(attends)],
-        time_embedding_type="fourier",
-        attention_head_dim=None,
-        mid_block_scale_factor=math.sqrt(2),
-        norm_eps=1e-6,
-        norm_num_groups=None,
-    )
-
-
 def test_paper_configuration_has_the_papers_size():
     with torch.device("meta"):
         generator, explicit = Generator(), Generator(**PAPER, identity_dim=512)
@@ -102,59 +87,13 @@ def test_shared_part_has_as_many_parameters_as_diffusers(configuration):
     assert count(ours) - count(ours, "from_identity") == count(theirs) - conditioning
 
 
-def copy(source, target):
-    """Copy a layer's weights; diffusers keeps the 1 x 1 convolutions of its attention as linear layers."""
-    target.weight.data = source.weight.data.reshape(target.weight.shape).clone()
-    target.bias.data = source.bias.data.clone()
-
-
-def copy_attention(source, target):
-    copy(source.norm, target.group_norm)
-    copy(source.query, target.to_q)
-    copy(source.key, target.to_k)
-    copy(source.value, target.to_v)
-    copy(source.out, target.to_out[0])
-
-
-def copy_block(source, target, z):
-    """Copy a residual block; for one z its conditioning is a constant, which goes into the bias of theirs."""
-    copy(source.norm0, target.norm1)
-    copy(source.conv0, target.conv1)
-    copy(source.norm1, target.norm2)
-    copy(source.conv1, target.conv2)
-    target.time_emb_proj.weight.data.zero_()
-    target.time_emb_proj.bias.data = source.from_identity(z * math.sqrt(len(z))).detach()
-    assert isinstance(source.skip, nn.Identity) == (target.conv_shortcut is None)
-    if target.conv_shortcut is not None:
-        copy(source.skip, target.conv_shortcut)
-
-
 def copy_generator(ours, theirs, z):
-    resolutions = [ours.size >> level for level in range(len(theirs.down_blocks))]
-    copy(ours.encoder[f"{ours.size}x{ours.size}_input"], theirs.conv_in)
-    for res, level in zip(resolutions, theirs.down_blocks, strict=True):
-        for i, block in enumerate(level.resnets):
-            mine = ours.encoder[f"{res}x{res}_block{i}"]
-            copy_block(mine, block, z)
-            if hasattr(level, "attentions"):
-                copy_attention(mine.attention, level.attentions[i])
-        if level.resnet_down is not None:
-            copy_block(ours.encoder[f"{res // 2}x{res // 2}_down"], level.resnet_down, z)
-            copy(ours.encoder[f"{res // 2}x{res // 2}_image"], level.skip_conv)
-    for mine, block in zip(ours.middle.values(), theirs.mid_block.resnets, strict=True):
-        copy_block(mine, block, z)
-    copy_attention(ours.middle["block0"].attention, theirs.mid_block.attentions[0])
-    for res, level in zip(reversed(resolutions), theirs.up_blocks, strict=True):
-        for i, block in enumerate(level.resnets):
-            mine = ours.decoder[f"{res}x{res}_block{i}"]
-            copy_block(mine, block, z)
-        if hasattr(level, "attentions"):
-            copy_attention(mine.attention, level.attentions[0])
-        last = level.resnet_up is None
-        copy(ours.decoder[f"{res}x{res}_output"][0], theirs.conv_norm_out if last else level.skip_norm)
-        copy(ours.decoder[f"{res}x{res}_output"][2], theirs.conv_out if last else level.skip_conv)
-        if not last:
-            copy_block(ours.decoder[f"{2 * res}x{2 * res}_up"], level.resnet_up, z)
+    """Our weights to diffusers; for one z the blocks' conditioning is a constant, a bias of theirs."""
+    for mine, other in ncsnpp.layer_pairs(ours, theirs):
+        ncsnpp.copy(mine, other)
+    for mine, other in ncsnpp.block_pairs(ours, theirs):
+        other.time_emb_proj.weight.data.zero_()
+        other.time_emb_proj.bias.data = mine.from_identity(z * math.sqrt(len(z))).detach()
 
 
 def test_same_weights_give_the_same_picture_as_diffusers():
@@ -179,6 +118,27 @@ def test_same_weights_give_the_same_picture_as_diffusers():
         their_change = theirs(x, torch.ones(2, dtype=torch.float64)).sample
     assert our_change.std() > 0.1
     torch.testing.assert_close(our_change, their_change, rtol=0, atol=1e-5)  # their FIR filter stays float32
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    [LAPTOP, LAPTOP | {"size": 16, "width": 32, "blocks_per_level": 2, "attention_resolutions": (8, 4)}],
+    ids=["laptop", "wide"],
+)
+def test_weights_of_diffusers_give_our_generator_their_picture(configuration):
+    """A whole NCSN++ at one timestep, converted with the identity path off; each weight is random."""
+    ours, theirs = Generator(**configuration, identity_dim=12), diffusers_unet(**configuration)
+    ncsnpp.same_groups(ours, theirs)
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    ncsnpp.from_diffusers(ours, theirs)
+    x, z = images_and_vectors(2, configuration["size"], 12)
+    with torch.no_grad():
+        our_change = ours(x, z) - x
+        their_change = theirs(x, torch.ones(2)).sample
+        assert torch.equal(ours(x, z), ours(x, z.flip(0)))  # the identity path is off
+    assert their_change.std() > 0.1
+    torch.testing.assert_close(our_change, their_change, rtol=1e-4, atol=1e-4 * their_change.std().item())
 
 
 @pytest.mark.parametrize(
