@@ -227,17 +227,23 @@ class Profile:
         ValueError
             For an unknown section or field, unreadable text, or an impossible value.
         """
-        _require(
-            section in ("embedder", "swapper", "profile"),
-            f"section must be 'embedder', 'swapper' or 'profile', got {section!r}",
-        )
-        old = self if section == "profile" else getattr(self, section)
-        fields = [f.name for f in dataclasses.fields(old) if f.name not in ("embedder", "swapper")]
-        for name in changes:
-            _require(name in fields, f"{section} has no number {name!r}; it has {', '.join(fields)}")
-        new = {name: _read(value, getattr(old, name), name) for name, value in changes.items()}
-        changed = dataclasses.replace(old, **new)
-        return changed if section == "profile" else dataclasses.replace(self, **{section: changed})
+        return self.override_all({section: changes})
+
+    def override_all(self, changes: dict[str, dict[str, Any]]) -> Profile:
+        """`override` of several sections at once, checked together: a size and the levels that fit it."""
+        parts = {}
+        for section, values in changes.items():
+            _require(
+                section in ("embedder", "swapper", "profile"),
+                f"section must be 'embedder', 'swapper' or 'profile', got {section!r}",
+            )
+            old = self if section == "profile" else getattr(self, section)
+            fields = [f.name for f in dataclasses.fields(old) if f.name not in ("embedder", "swapper")]
+            for name in values:
+                _require(name in fields, f"{section} has no number {name!r}; it has {', '.join(fields)}")
+            new = {name: _read(value, getattr(old, name), name) for name, value in values.items()}
+            parts |= new if section == "profile" else {section: dataclasses.replace(old, **new)}
+        return dataclasses.replace(self, **parts)
 
 
 def _read(value: Any, old: Any, name: str) -> Any:

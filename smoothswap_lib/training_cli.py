@@ -180,10 +180,7 @@ def apply_settings(profile: Profile, section: str, settings: list[str]) -> Profi
                 f"the profile has {', '.join(top)}"
             )
         changes[section if name in own else "profile"][name] = value
-    for where, values in changes.items():
-        if values:
-            profile = profile.override(where, values)
-    return profile
+    return profile.override_all(changes)
 
 
 def ship(

@@ -5,10 +5,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from PIL import Image
 from tiny_runs import ROOT, TINY, FakeFaces
 
-from smoothswap_lib import checkpoints, profiles, runs, training, training_cli
+from smoothswap_lib import checkpoints, datasets, profiles, runs, steps, training, training_cli
 
 pytestmark = pytest.mark.usefixtures("small_networks")
 
@@ -109,12 +110,19 @@ def test_the_command_says_what_is_wrong_without_a_traceback(tmp_path, monkeypatc
     assert "embedder stopped: step 1: loss is inf. No state was saved yet" in text
 
 
-def test_the_real_command_on_a_folder_of_people(tmp_path):
+def write_people(folder, layout, size=16):
+    """Images of the fake faces under names such as VGGFace2's and FFHQ's."""
     faces = FakeFaces()
     pixels = ((faces.images + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
     for index, identity in enumerate(faces.identities):
-        (tmp_path / "people" / f"{identity}").mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels[index]).save(tmp_path / "people" / f"{identity}" / f"{index}.png")
+        path = folder / layout.format(identity=identity, index=index)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels[index]).resize((size, size)).save(path)
+    return folder
+
+
+def test_the_real_command_on_a_folder_of_people(tmp_path):
+    write_people(tmp_path / "people", "{identity}/{index}.png")
     line = [sys.executable, "-m", "smoothswap_lib.training", "embedder", "--profile", "quick"]
     line += ["--data", tmp_path / "people", "--out", tmp_path / "run"]
     line += ["--set", "size=32", "steps=2", "--set", "identities_per_batch=4"]
@@ -129,6 +137,57 @@ def test_the_real_command_on_a_folder_of_people(tmp_path):
     assert training.open_data(tmp_path / "people", "swapper", 16).size == 16
 
 
+def test_targets_come_from_the_faces_and_sources_from_the_identities(tmp_path):
+    """The paper's command through `accelerate launch`, with the paper's profile made small."""
+    faces = write_people(tmp_path / "FFHQ", "00000/{index:05d}.png")
+    people = write_people(tmp_path / "VGGFACE2", "train/n{identity:06d}/{index:04d}_01.jpg", size=20)
+    line = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--cpu"]
+    line += [
+        "--num_processes",
+        "1",
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+    ]
+    line += ["-m", "smoothswap_lib.training", "swapper", "--profile", "paper", "--faces", faces]
+    line += ["--identities", people, "--out", tmp_path / "run", "--resume", "--set", "size=16", "steps=2"]
+    line += ["log_every=1", "channel_multipliers=1,1", "generator_width=8", "attention_resolutions=8"]
+    line += ["blocks_per_level=1", "discriminator_base=64", "discriminator_max=8", "batch_size=4"]
+    done = subprocess.run([str(part) for part in line], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "weights.safetensors: 2 steps" in done.stdout
+    numbers = json.loads((tmp_path / "run" / "profile.json").read_text())
+    assert numbers["data"] == "FaceFolder FFHQ, sources FaceFolder VGGFACE2"
+    assert (numbers["images"], numbers["sources"], numbers["embedder"]) == (48, 48, "supcon")
+
+
+def test_sources_of_another_set_are_numbered_after_the_targets():
+    numbers = profiles.get("paper").swapper
+    target, source = steps.swapper_batch(10, numbers, seed=0, step=3, num_sources=5)
+    assert target.max() < 10 and source[0] == target[0]
+    assert source[1:].min() >= 10 and source[1:].max() < 15
+    both = datasets.Joined(FakeFaces(), FakeFaces())
+    images = both.image_batch([50, 3, 95, 47])
+    assert len(both) == 96 and torch.equal(images, FakeFaces().images[[2, 3, 47, 47]])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    (
+        (("embedder", "--faces", "FFHQ"), "--faces is for the swapper"),
+        (("embedder", "--data", "train", "--identities", "VGG"), "--data and --identities name the same set"),
+        (("swapper", "--data", "train", "--faces", "FFHQ"), "--data and --faces name the same set"),
+    ),
+)
+def test_two_names_for_one_set_are_refused(tmp_path, command, arguments, why):
+    code, text = command(*arguments, "--profile", "tiny", "--out", tmp_path / "run")
+    assert code == 2
+    assert why in text
+
+
 def test_help_shows_every_option_and_example():
     text = training_cli._parser().format_help()
     for part in (
@@ -137,6 +196,8 @@ def test_help_shows_every_option_and_example():
         "--set",
         "--ship",
         "--data",
+        "--faces",
+        "--identities",
         "--embedder",
         "examples:",
         *profiles.names(),

@@ -1,0 +1,157 @@
+"""Costs: networks of known size, a real step beside the counted one, the paper's profile at 256 px."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from tiny_runs import ROOT, TINY
+from torch import nn
+
+from smoothswap_lib import costs, profiles
+
+pytestmark = pytest.mark.usefixtures("small_networks")
+
+
+def test_a_table_of_two_layers_has_the_numbers_of_a_hand_calculation():
+    with torch.device("meta"):
+        network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, 1, bias=False))
+        x = torch.empty(2, 3, 10, 10)
+    rows = costs.module_table(network, x)
+    assert [row["module"] for row in rows] == ["0", "1", "2", "total"]
+    assert [row["parameters"] for row in rows] == [224, 0, 32, 256]
+    assert [round(row["GMAC"] * 1e9) for row in rows] == [
+        2 * 100 * 27 * 8,
+        0,
+        2 * 100 * 32,
+        2 * 100 * (216 + 32),
+    ]
+    assert [row["weights MB"] * 2**20 for row in rows] == [896, 0, 128, 1024]
+    assert [row["activations MB"] * 2**20 for row in rows] == [6400, 6400, 3200, 16000]
+
+
+def test_the_papers_networks_have_the_known_sizes():
+    """Parameters and multiply-adds of score_sde's, diffusers' and StyleGAN2's networks of these numbers."""
+    rows = {(r["network"], r["module"]): r for r in costs.networks_table(profiles.get("paper"))}
+    generator, discriminator = rows["generator", "total"], rows["discriminator", "total"]
+    assert generator["parameters"] == 17_725_717
+    assert generator["GMAC"] == pytest.approx(67.06, rel=0.01)
+    assert discriminator["parameters"] == 28_864_129
+    assert discriminator["GMAC"] == pytest.approx(47.0, rel=0.01)
+    for network in ("generator", "discriminator", "embedder"):
+        parts = [row for (name, module), row in rows.items() if name == network and module != "total"]
+        assert sum(row["parameters"] for row in parts) == rows[network, "total"]["parameters"]
+        assert sum(row["GMAC"] for row in parts) == pytest.approx(rows[network, "total"]["GMAC"], rel=1e-3)
+
+
+def test_operations_of_a_step_follow_from_those_of_the_networks():
+    """A backward pass costs twice the forward one, or once where no weight wants a gradient."""
+    profile = profiles.get("laptop")
+    forward = {r["network"]: 2e9 * r["GMAC"] for r in costs.networks_table(profile) if r["module"] == "total"}
+    generator = 3 * forward["generator"]
+    discriminator = (2 + 2 * 3) * forward["discriminator"]  # frozen once, then photographs and swaps
+    embedder = (1 + 1 + 2) * forward["embedder"]  # source and target without a gradient, the swap frozen
+    counted = costs.swapper_work(profile, 4, with_r1=False)
+    assert counted.flops == pytest.approx(4 * (generator + discriminator + embedder), rel=0.02)
+    rows = [r for r in costs.networks_table(profile) if r["module"] == "total" and r["network"] != "embedder"]
+    assert counted.gradients == 4 * sum(row["parameters"] for row in rows)
+
+
+def test_peak_knows_what_recomputing_and_parts_save():
+    def work(**changes):
+        return costs.swapper_work(dataclasses.replace(TINY, **changes), 8, with_r1=False)
+
+    plain, lean, parts = work(), work(recompute=True), work(micro_batches=2)
+    assert lean.peak < 0.8 * plain.peak and lean.flops > 1.1 * plain.flops
+    assert parts.peak < 0.8 * plain.peak and parts.flops == pytest.approx(plain.flops, rel=1e-6)
+
+
+def test_peak_of_a_known_sequence_of_tensors():
+    with costs.Counter() as counter, torch.device("meta"):
+        first = torch.zeros(1000)  # 4,000 bytes
+        second = first + 1
+        del first
+        third = second.view(10, 100) * 2  # a view takes nothing
+        del second
+        fourth = third + 1
+    assert counter.peak == 8000
+    assert counter.live == 8000
+    assert third.shape == fourth.shape
+
+
+def test_seconds_add_up_and_hours_follow(monkeypatch):
+    work = costs.Work(flops=6e9, traffic=4e9, peak=0, gradients=100_000_000)
+    machine = costs.Machine("m", flops=2e9, bandwidth=1e9, link=1e8)
+    assert costs.predicted_seconds(work, machine) == pytest.approx(3 + 4)
+    assert costs.predicted_seconds(work, machine, processes=4) == pytest.approx(3 + 4 + 1.5)
+    profile = TINY.override("swapper", {"batch_size": 4, "steps": 3600})
+    made = [costs.Work(work.flops, work.traffic, 5, 7), costs.Work(4 * work.flops, work.traffic, 6, 7)]
+    monkeypatch.setattr(costs, "swapper_work", lambda profile, batch, with_r1: made[with_r1])
+    mean = costs.mean_swapper_work(profile, 2)
+    assert mean.flops == pytest.approx(2 / 3 * 6e9 + 1 / 3 * 24e9)  # R1 in every third step
+    assert (mean.traffic, mean.peak, mean.gradients) == (pytest.approx(4e9), 6, 7)
+    # 3,600 steps take as many hours as one takes seconds
+    assert costs.predicted_hours(profile, machine, 2) == pytest.approx(6 + 4 + 7e-8)
+    with pytest.raises(ValueError, match="3 processes cannot share a batch of 4"):
+        costs.predicted_hours(profile, machine, 3)
+
+
+def test_a_machine_is_measured():
+    machine = costs.measure_machine(repeats=1)
+    assert 1e7 < machine.flops < 1e13 and 1e7 < machine.bandwidth < 1e13
+    assert machine.name.startswith("cpu")
+
+
+PAPER_STEP = """
+import json, resource, sys, tempfile
+import numpy as np, torch
+torch.set_num_threads(2)
+from smoothswap_lib import profiles, training
+from smoothswap_lib.embedder import Embedder
+section = sys.argv[1]
+class Faces:
+    size, identities = 256, np.repeat(np.arange(8), 4)
+    def __len__(self):
+        return 32
+    def image_batch(self, indices):
+        draw = torch.Generator().manual_seed(int(indices[0]))
+        return torch.rand(len(indices), 3, 256, 256, generator=draw) * 2 - 1
+profile = profiles.get("paper").override("profile", {"log_every": 1})
+small = {"embedder": {"steps": 1, "identities_per_batch": 4}, "swapper": {"steps": 1, "batch_size": 2}}
+profile = profile.override(section, small[section])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+with tempfile.TemporaryDirectory() as out:
+    if section == "embedder":
+        result = training.train_embedder(profile, out, Faces(), progress=False)
+    else:
+        result = training.train_swapper(profile, out, Faces(), Embedder(), progress=False)
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+row = {name: value for name, value in result.metrics[-1].items()}
+print(json.dumps({"row": row, "megabytes": (after - before) / 1024}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("section", ("embedder", "swapper"))
+def test_one_step_of_the_papers_profile_at_256_pixels(section):
+    """All numbers are the paper's but the batch: 4 x 4 images, not 32 x 4; 2 pairs, not 8; fp32 on a CPU.
+
+    The peak holds the weights' and the state's copies that are written at the end.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", PAPER_STEP, section], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    names = {"embedder": ["loss"], "swapper": ["identity", "change", "adversarial", "r1"]}[section]
+    assert all(0 <= found["row"][name] < 20 for name in names)
+    profile = profiles.get("paper")
+    work = (
+        costs.embedder_work(profile, 16)
+        if section == "embedder"
+        else costs.swapper_work(profile, 2, with_r1=True)
+    )
+    print(f"{section}: peak {found['megabytes']:.0f} MB, counted {work.peak / 2**20:.0f} MB")
+    assert 0.7 * work.peak / 2**20 < found["megabytes"] < 2.5 * work.peak / 2**20
