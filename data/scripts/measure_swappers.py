@@ -17,8 +17,9 @@ background_change   mean squared difference to the target over what is backgroun
 high_frequencies    energy above half of Nyquist's frequency over the true swap's
 fid                 Frechet distance to the true swaps in the identity judge's last features
 
-What is measured of a run is kept in its folder (judged.json) and read again, unless --again is given. Systems
-that stand in the file of --out and are not among --runs stay there: runs need not all lie on one machine.
+What is measured of a run is kept in its folder (judged.json), what is measured of the floors in the judges'
+(floors-SPLIT.json); both are read again, unless --again is given. Systems that stand in the file of --out and
+are not among --runs stay there: runs need not all lie on one machine.
 """
 
 import argparse
@@ -228,7 +229,11 @@ def work(options: argparse.Namespace) -> None:
         "judges": {net: checkpoints.tensor_hash(getattr(jury, net).state_dict())[:16] for net in JUDGES},
     }
     systems = earlier_systems(options.out, result)
-    result["floors"] = {name: jury.scores(x, own) for name, x in floors}
+    result["floors"] = kept_result(
+        options.judges / f"floors-{Path(options.split).name}.json",
+        options.again,
+        lambda: {name: jury.scores(x, own) for name, x in floors},
+    )
     for run in tqdm(options.runs, desc="swappers", unit="run"):
         systems[run.name] = kept_result(
             run / "judged.json", options.again, lambda run=run: measure(run, pairs, jury)
