@@ -1,9 +1,10 @@
-"""The command line of the data sets: look at a folder of photographs, or align it.
+"""The command line of the data sets: look at a folder of photographs, align it, or list it once and for all.
 
     python -m smoothswap_lib.datasets check PATH
     python -m smoothswap_lib.datasets align SRC DST [--size 256] [--landmarks FILE]
+    python -m smoothswap_lib.datasets index PATH
 
-Depends on folder_check, folder_align.
+Depends on folders, folder_check, folder_align.
 """
 
 import argparse
@@ -13,10 +14,11 @@ from pathlib import Path
 
 from smoothswap_lib.folder_align import align_folder, read_landmarks
 from smoothswap_lib.folder_check import check_folder
+from smoothswap_lib.folders import IndexedFiles, write_index
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The two commands and their options."""
+    """The commands and their options."""
     parser = argparse.ArgumentParser(prog="python -m smoothswap_lib.datasets", description="Photographs.")
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="say what a folder holds, and what is broken or missing")
@@ -26,6 +28,10 @@ def build_parser() -> argparse.ArgumentParser:
     align.add_argument("target", type=Path, metavar="DST")
     align.add_argument("--size", type=int, default=256, help="pixels a side (default: 256)")
     align.add_argument("--landmarks", type=Path, help="JSON, {path below SRC: 68 [x, y]} (default: detected)")
+    index = commands.add_parser(
+        "index", help="list millions of images once; again when some were added or removed"
+    )
+    index.add_argument("path", type=Path)
     for command in (check, align):
         command.add_argument("--processes", type=int, help="default: one a core")
     return parser
@@ -39,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             report = check_folder(options.path, options.processes)
             print(report)
             return 0 if report.fine else 1
+        if options.command == "index":
+            print(f"{write_index(options.path)}: {len(IndexedFiles(options.path))} images")
+            return 0
         landmarks = read_landmarks(options.landmarks) if options.landmarks else None
         result = align_folder(options.source, options.target, options.size, landmarks, options.processes)
         print(f"{options.target}: {result}")

@@ -93,7 +93,7 @@ def align_folder(
     source, target = Path(source), Path(target)
     if landmarks is None and not detector_installed():
         raise ModuleNotFoundError(f"finding landmarks needs {INSTALL}; or give them with --landmarks FILE")
-    names = [file.relative_to(source) for file in datasets.FaceFolder(source, size).files]
+    names = [file.relative_to(source) for file in datasets.FaceFolder(source, size, use_index=False).files]
     left = [name for name in names if not _place(target, name).exists()]
     known = [None if landmarks is None else landmarks.get(name.as_posix(), ()) for name in left]
     failed: dict[str, str] = {}

@@ -71,7 +71,7 @@ def check_folder(path: str | Path, processes: int | None = None, progress: bool 
     FileNotFoundError
         The path is no folder, or holds no image.
     """
-    faces = datasets.FaceFolder(path, size=8)  # only lists the files
+    faces = datasets.FaceFolder(path, size=8, use_index=False)  # only lists the files
     layout, people_of, missing, notes = _layout(faces)
     report = FolderReport(faces.path, layout, len(faces), None, None, missing=missing, notes=notes)
     if people_of is not None:

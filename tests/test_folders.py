@@ -52,9 +52,7 @@ def test_celeba_is_read_by_its_list(tmp_path):
     assert people.identities[0] == people.identities[2] != people.identities[1]
     assert people.names[people.identities[0]] == "2880"
     listing.write_text("000001.jpg 2880\n", encoding="utf-8")
-    with pytest.raises(
-        ValueError, match=r"identity_CelebA.txt has no line for 000002.jpg \(nor for 1 others\)"
-    ):
+    with pytest.raises(ValueError, match=r"identity_CelebA.txt has no line for 000002.jpg; .* check"):
         IdentityFolder(tmp_path, size=8)
 
 
