@@ -65,11 +65,12 @@ def test_overall_is_the_mean_of_standardized_columns():
         overall_score(table, ["x"])
 
 
-def test_best_overall_is_judged_without_the_oracle():
-    def row(level):
-        return dict.fromkeys(OVERALL, level)
+def test_best_overall_is_judged_at_equal_steps_without_the_oracle():
+    def row(level, steps=1000):
+        return dict.fromkeys(OVERALL, level) | {"steps": steps}
 
     systems = {"supcon_4-0": row(1.0), "ce_arc_4-0": row(2.0), "supcon_1-0": row(3.0), "oracle": row(0.0)}
+    systems["swapper"] = row(0.0, steps=4000)  # longer training is no better recipe
     claim = overall_claim({"systems": systems}, "data/swappers.json")
     assert (claim.claim, claim.verdict) == (BEST, "reproduced") and claim.ours.startswith("rank 1 of 3")
     systems["supcon_1-0"] = row(0.5)

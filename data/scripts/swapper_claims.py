@@ -77,10 +77,20 @@ def curve_claims(curves: pd.DataFrame, source: str) -> list[Claim]:
 
 
 def overall_claim(swappers: Mapping[str, dict], source: str) -> Claim:
-    """Is SupCon at the paper's weight the best of our systems? The oracle knows the answers: it is none."""
-    systems = {name: row for name, row in swappers["systems"].items() if not name.startswith("oracle")}
+    """Is SupCon at the paper's weight the best of our systems of equal steps?
+
+    The oracle knows the answers, and the shipped swapper was trained longer: neither is among them.
+    """
     ours = f"{OURS}-0"
-    if ours not in systems or len(systems) < 3:
+    if ours not in swappers["systems"]:
+        return NOT_TRIED[2]
+    steps = swappers["systems"][ours]["steps"]
+    systems = {
+        name: row
+        for name, row in swappers["systems"].items()
+        if row["steps"] == steps and not name.startswith("oracle")
+    }
+    if len(systems) < 3:
         return NOT_TRIED[2]
     table = pd.DataFrame({name: {k: row[k] for k in OVERALL} for name, row in systems.items()}).T
     score = overall_score(table).sort_values()

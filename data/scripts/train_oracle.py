@@ -68,7 +68,7 @@ def train_oracle(profile, out: Path, data, truth: Truth, embedder, seed: int) ->
                 numbers.generator_learning_rate,
             )
             if run.due(profile.preview_every):
-                training.preview(run, ema, embedder, data, accelerator)
+                training.preview(run, ema, embedder, data, (len(data), 0), accelerator)
             run.save_if_due()
     names = {"embedder": facts["embedder"], "embedder_hash": facts["embedder_hash"]}
     run.finish(ema, {"network": "Generator", "arguments": json.dumps(arguments), **names})
