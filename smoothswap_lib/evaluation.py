@@ -328,3 +328,9 @@ def overall_score(table: pd.DataFrame, among: Sequence[str] | None = None) -> pd
         raise ValueError(f"standardizing needs two systems or more, got {len(reference)}")
     deviation = reference.std(ddof=0)
     return ((table - reference.mean()) / deviation.where(deviation > 0, 1)).mean(axis=1)
+
+
+if __name__ == "__main__":
+    from smoothswap_lib.ffpp import main
+
+    raise SystemExit(main())

@@ -69,6 +69,7 @@ ORDER = (
     "claims",
     "figures",
     "photographs",
+    "ffpp",
     "swap_cli",
     "widgets",
     "checks",
@@ -82,11 +83,12 @@ SOURCES = sorted(
 )
 MAX_LINES = 400
 # Modules that need an optional extra for a part of what they do.
-EXTRA_OF = {"folder_align": "align", "manifest": "marking"}
+EXTRA_OF = {"folder_align": "align", "manifest": "marking", "ffpp": "judges"}
 CONDA_NAMES = {"pytorch": "torch"}
 IMPORT_NAMES = {
     "PIL": "pillow",
     "c2pa": "c2pa-python",
+    "cv2": "opencv-python",
     "drjit": "mitsuba",
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",
