@@ -19,7 +19,7 @@ else printf 'FAILED after %d s\n' $$(($$(date +%s) - start)); tail -n 60 build/s
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help tutorial test lab notebooks lint
+.PHONY: help tutorial test lab notebooks student solutions lint
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,12 @@ lab: $(READY)  ## open JupyterLab on the notebooks
 
 notebooks: $(READY)  ## execute the notebooks in place, checked and normalized, ready to commit
 	@$(BIN)/python notebooks/run.py save $(NB)
+
+student: $(READY)  ## write the notebooks with holes where the exercises are, into build/student/
+	@$(BIN)/python notebooks/exercises.py student $(NB)
+
+solutions: $(READY)  ## write the solved notebooks, into build/solutions/
+	@$(BIN)/python notebooks/exercises.py solutions $(NB)
 
 lint: $(READY)  ## check the style of library, tests and notebooks
 	@$(BIN)/ruff check .

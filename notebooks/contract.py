@@ -16,6 +16,8 @@ BOX_WORDS = ("Goals", "Prerequisites", "Time", "You will see")
 LAST_HEADINGS = ("Summary", "Exercises", "Next")
 NBVAL_COMMENTS = {"NBVAL_IGNORE_OUTPUT", "NBVAL_CHECK_OUTPUT"}
 LOCAL_PATH = re.compile(r"(?<![\w.])(?:/(?:home|Users|root|tmp|var/folders)/|[A-Z]:\\)[^\s'\"]*")
+EXERCISE = re.compile(r"\*\*Exercise ([A-E]) \((implement|predict|explain|break)\)\.\*\*")
+MIN_EXERCISES = 3
 COLAB = "https://colab.research.google.com/github/{slug}/blob/main/notebooks/{name}"
 
 
@@ -38,6 +40,7 @@ def problems(notebook, path: Path, slug: str, root: Path) -> list[str]:
         *check_compared(notebook),
         *check_outputs(notebook, root),
         *check_pictures(notebook),
+        *check_exercises(notebook),
         *check_links(notebook, path),
         *check_metadata(notebook),
         *check_size(path),
@@ -177,6 +180,37 @@ def check_pictures(notebook):
         yield "there is no saved PNG figure"
     elif with_picture[0] > FIRST_PICTURE_WITHIN:
         yield f"the first picture is in code cell {with_picture[0]}; within {FIRST_PICTURE_WITHIN} it must be"
+
+
+def check_exercises(notebook):
+    """At least three exercises, in the path or at the end; every solution can be checked or read."""
+    last = re.split(r"^##\s+Exercises\s*$", prose(notebook), flags=re.MULTILINE)[-1]
+    last = re.split(r"^##\s", last, flags=re.MULTILINE)[0]
+    letters = [letter for letter, _ in EXERCISE.findall(prose(notebook))]
+    count = len(letters) + len(re.findall(r"^\d+\. ", last, flags=re.MULTILINE))
+    if count < MIN_EXERCISES:
+        yield f"there are {count} exercises; {MIN_EXERCISES} at the least"
+    if letters != sorted(set(letters)) or letters != list("ABCDE"[: len(letters)]):
+        yield f"the exercises in the text must be A, B, C, ...; they are {', '.join(letters)}"
+    cells = notebook.cells
+    for position, cell in enumerate(cells, start=1):
+        if "solution" not in tags(cell):
+            continue
+        before = "\n".join(c.source for c in cells[max(position - 4, 0) : position])
+        if not EXERCISE.search(before):
+            yield f"cell {position} is a solution, but no '**Exercise A (implement).**' stands before it"
+        if cell.cell_type != "code":
+            continue
+        after = cells[position] if position < len(cells) else None
+        if not is_one_function(cell.source):
+            yield f"cell {position} is a solution, so it must be one function with a docstring"
+        if after is None or after.cell_type != "code" or "checks.check_" not in after.source:
+            yield f"cell {position} is a solution, so the next cell must call its checks.check_..."
+
+
+def is_one_function(source: str) -> bool:
+    functions = [part for part in ast.parse(source).body if isinstance(part, ast.FunctionDef)]
+    return len(functions) == 1 and ast.get_docstring(functions[0]) is not None
 
 
 def check_links(notebook, path):

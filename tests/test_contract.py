@@ -26,7 +26,9 @@ def toy():
         cell = new_code_cell(source, outputs=[nbformat.from_dict(o) for o in outputs], execution_count=count)
         cell.metadata.update({"tags": tags} if tags else {})
         cells.append(cell)
-    cells.append(new_markdown_cell("## Summary\n\n- a\n\n## Exercises\n\n1. b\n\n## Next\n\nNotebook 02."))
+    cells.append(
+        new_markdown_cell("## Summary\n\n- a\n\n## Exercises\n\n1. b\n2. c\n3. d\n\n## Next\n\nNotebook 02.")
+    )
     return new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
 
 
@@ -107,6 +109,43 @@ BREACHES = [
 
 @pytest.mark.parametrize(("breach", "words"), BREACHES, ids=[words for _, words in BREACHES])
 def test_each_breach_is_named(toy, tmp_path, breach, words):
+    breach(toy)
+    found = problems(toy, tmp_path)
+    assert any(words in problem for problem in found), found
+
+
+SOLUTION = 'def two():\n    """The number 2."""\n    return 2'
+
+
+def add_exercise(words="**Exercise A (implement).** Do.", source=SOLUTION, check="checks.check_two(two)"):
+    def change(notebook):
+        cells = [new_code_cell(source, metadata={"tags": ["solution"]}), new_code_cell(check)]
+        notebook.cells[6:6] = [new_markdown_cell(words), *cells]
+        for count, (_, cell) in enumerate(contract.code_cells(notebook), start=1):
+            cell.execution_count = count
+
+    return change
+
+
+EXERCISE_BREACHES = [
+    (replace(6, "3. d", "and d"), "there are 2 exercises; 3 at the least"),
+    (add_exercise(words="**Exercise B (implement).** Do."), "must be A, B, C, ...; they are B"),
+    (add_exercise(words="Do."), "no '**Exercise A (implement).**' stands before it"),
+    (add_exercise(words="**Exercise A (guess).** Do."), "no '**Exercise A (implement).**' stands before it"),
+    (add_exercise(source="two = 2"), "must be one function with a docstring"),
+    (add_exercise(source="def two():\n    return 2"), "must be one function with a docstring"),
+    (add_exercise(check="two()"), "the next cell must call its checks.check_"),
+]
+
+
+def test_a_solved_exercise_in_the_text_counts(toy, tmp_path):
+    replace(6, "3. d", "and d")(toy)
+    add_exercise()(toy)
+    assert problems(toy, tmp_path) == []
+
+
+@pytest.mark.parametrize("breach, words", EXERCISE_BREACHES)
+def test_each_breach_of_the_exercises_is_named(toy, tmp_path, breach, words):
     breach(toy)
     found = problems(toy, tmp_path)
     assert any(words in problem for problem in found), found
