@@ -328,6 +328,7 @@ def _colab() -> Profile:
             r1_gamma=0.41,  # StyleGAN2: 0.0002 x 128^2 / 8
             ema_decay=0.999,
         ),
+        loader_workers=2,
     )
 
 
@@ -354,6 +355,7 @@ def _paper() -> Profile:
             r1_gamma=1.64,  # StyleGAN2: 0.0002 x 256^2 / 8
             ema_decay=0.999,
         ),
+        loader_workers=4,
     )
 
 

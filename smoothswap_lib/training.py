@@ -9,6 +9,7 @@ step k depends on (seed, k) only: a resumed run sees what an uninterrupted one s
 
 import copy
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -146,6 +147,7 @@ def train_swapper(
     data = open_data(data, "swapper", profile.size)
     embedder, embedder_facts = frozen_embedder(embedder)
     check_share(numbers.batch_size, accelerator, profile.micro_batches)
+    warn_of_small_groups(profile, accelerator)
     facts = {"data": data_name(data), "images": len(data), **embedder_facts}
     counts = (len(data), 0)
     if sources is not None:
@@ -289,6 +291,20 @@ def check_share(count: int, accelerator: Accelerator, micro_batches: int, images
         raise RunError(
             f"the {images} images of a process cannot be taken in {micro_batches} parts of one size: "
             f"set micro_batches to a number that divides {images}."
+        )
+
+
+def warn_of_small_groups(profile: Profile, accelerator: Accelerator) -> None:
+    """Say it where StyleGAN2's discriminator compares fewer images with each other than its groups of 4."""
+    parts = accelerator.num_processes * profile.micro_batches
+    images = profile.swapper.batch_size // parts
+    small = profile.swapper.discriminator == "stylegan2" and parts > 1 and images % 4
+    if small and accelerator.is_main_process:
+        warnings.warn(
+            f"a process (or its part of a batch) holds {images} images: the discriminator's minibatch "
+            "standard deviation wants a multiple of 4, and is not that of the whole batch. Fewer processes "
+            "or micro_batches, or a larger batch_size, mend it.",
+            stacklevel=3,
         )
 
 

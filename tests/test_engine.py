@@ -4,6 +4,7 @@ import copy
 import os
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -236,16 +237,19 @@ def test_without_a_compiler_the_run_says_so_and_goes_on(tmp_path):
     assert checkpoints.load_generator(tmp_path / "swapper").size == 16
 
 
-@pytest.mark.slow
-def test_compiled_networks_take_the_same_steps(tmp_path, finished, monkeypatch):
-    """R1's second derivative included: the discriminator stays eager."""
-    if reason := engine.why_not_compiled("cpu"):
+@pytest.mark.parametrize("backend", ("aot_eager", pytest.param("inductor", marks=pytest.mark.slow)))
+def test_compiled_networks_take_the_same_steps(tmp_path, finished, monkeypatch, backend):
+    """R1's second derivative included, as the discriminator stays eager. "aot_eager" needs no compiler."""
+    if backend == "inductor" and (reason := engine.why_not_compiled("cpu")):
         pytest.skip(f"no compiler here: {reason}")
     compiled = []
-    original = torch.nn.Module.compile
-    monkeypatch.setattr(
-        torch.nn.Module, "compile", lambda self: compiled.append(type(self).__name__) or original(self)
-    )
+
+    def compile_in_place(self):
+        compiled.append(type(self).__name__)
+        self._compiled_call_impl = torch.compile(self._call_impl, backend=backend)
+
+    monkeypatch.setattr(engine, "why_not_compiled", lambda device_type: "")
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_in_place)
     for section, names in (("embedder", ["Embedder"]), ("swapper", ["Generator", "Embedder"])):
         compiled.clear()
         result = train(section, tmp_path / section, replace(TINY, compile_networks=True))
@@ -258,3 +262,13 @@ def test_compiled_networks_take_the_same_steps(tmp_path, finished, monkeypatch):
         state, _ = checkpoints.read_tensors(result.folder / "state" / "state.safetensors")
         eager, _ = checkpoints.read_tensors(finished[section].folder / "state" / "state.safetensors")
         assert state.keys() == eager.keys()
+
+
+def test_small_groups_of_the_discriminator_are_said(tmp_path):
+    numbers = {"steps": 1, "batch_size": 8}
+    profile = TINY.override("swapper", numbers)
+    with pytest.warns(UserWarning, match="holds 2 images: the discriminator's minibatch standard deviation"):
+        train("swapper", tmp_path / "small", replace(profile, micro_batches=4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        train("swapper", tmp_path / "whole", replace(profile, micro_batches=2))

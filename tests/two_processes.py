@@ -26,15 +26,15 @@ from smoothswap_lib import profiles, runs, training, training_cli
 NEVER = 1e9  # max_grad_norm: no clipping
 EMBEDDER = {"identities_per_batch": 8, "images_per_identity": 4}
 SWAPPER = {"batch_size": 16, "self_pairs": 3, "max_grad_norm": NEVER, "r1_gamma": 10.0}
-# name: (section, its numbers, micro_batches)
+# name: (section, its numbers, numbers of the profile)
 CASES = {
-    "supcon": ("embedder", EMBEDDER, 1),
-    "khosla": ("embedder", EMBEDDER | {"loss": "khosla", "color_jitter": 0.4, "gray_share": 0.2}, 1),
-    "ce_arc": ("embedder", EMBEDDER | {"loss": "ce_arc", "arc_scale": 8.0}, 1),
-    "supcon_in_parts": ("embedder", EMBEDDER, 2),
-    "with_r1": ("swapper", SWAPPER, 1),
-    "without_r1": ("swapper", SWAPPER | {"r1_gamma": 0.0}, 1),
-    "with_r1_in_parts": ("swapper", SWAPPER, 2),
+    "supcon": ("embedder", EMBEDDER, {}),
+    "khosla": ("embedder", EMBEDDER | {"loss": "khosla", "color_jitter": 0.4, "gray_share": 0.2}, {}),
+    "ce_arc": ("embedder", EMBEDDER | {"loss": "ce_arc", "arc_scale": 8.0}, {}),
+    "supcon_in_parts": ("embedder", EMBEDDER, {"micro_batches": 2}),
+    "with_r1": ("swapper", SWAPPER, {}),
+    "without_r1": ("swapper", SWAPPER | {"r1_gamma": 0.0}, {}),
+    "with_r1_in_parts": ("swapper", SWAPPER, {"micro_batches": 2, "recompute": True}),
 }
 KILL_AFTER = 7
 
@@ -74,12 +74,12 @@ def measure(out: Path) -> None:
     rank = PartialState(cpu=True).process_index
     training.build_swapper = shaken_swapper
     torch.set_default_dtype(torch.float64)  # else most of a difference is rounding, which tau enlarges
-    for case, (section, numbers, micro_batches) in CASES.items():
+    for case, (section, numbers, changes) in CASES.items():
         kept: list[dict[str, torch.Tensor]] = []
         hook = register_optimizer_step_pre_hook(
             lambda optimizer, *_, kept=kept: kept.append(gradients_of(optimizer))
         )
-        profile = replace(tiny_runs.TINY, micro_batches=micro_batches, log_every=1)
+        profile = replace(tiny_runs.TINY, log_every=1, **changes)
         profile = profile.override(section, numbers | {"steps": 1})
         data = Watched()
         result = tiny_runs.train(section, out / case, profile, data=data)
