@@ -4,6 +4,7 @@ Only the imports that they need and the solutions run here, not the notebooks: t
 """
 
 import ast
+import re
 from itertools import pairwise
 
 import contract
@@ -143,3 +144,26 @@ def test_both_editions_are_written(toy, tmp_path):
     for kind in ("student", "solutions"):
         (written,) = exercises.write(kind, "", tmp_path / kind, tmp_path)
         assert ("y = x + 1" in written.read_text(encoding="utf-8")) == (kind == "solutions")
+
+
+TEACHING = run.ROOT / "docs" / "teaching.md"
+
+
+def test_the_teaching_plan_names_headings_that_are_there():
+    text = TEACHING.read_text(encoding="utf-8")
+    places = re.findall(r"\b(\d\d) (?:exercise [A-E], )?((?:\"[^\"]+\"(?:, )?)+)", text)
+    assert len(places) > 20
+    for number, quoted in places:
+        headings = "\n".join(re.findall(r"^#+ .*", contract.prose(read(run.find(number)[0])), re.MULTILINE))
+        for heading in re.findall(r"\"([^\"]+)\"", quoted):
+            assert heading in headings, f"notebook {number} has no heading '{heading}'"
+
+
+def test_the_teaching_plan_gives_the_readmes_seconds():
+    rows = {
+        name: re.findall(r"^\| (\d\d) .*?\| (\d+ s) \|", (run.ROOT / name).read_text(encoding="utf-8"), re.M)
+        for name in ("README.md", "docs/teaching.md")
+    }
+    readme, plan = (dict(found) for found in rows.values())
+    assert set(plan) == set(COURSE)
+    assert {number: readme[number] for number in plan} == plan
