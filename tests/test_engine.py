@@ -233,7 +233,8 @@ def test_without_a_compiler_the_run_says_so_and_goes_on(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "training goes on without torch.compile: InvalidCxxCompiler" in done.stderr
+    assert "training goes on without torch.compile: " in done.stderr
+    assert "InvalidCxxCompiler" in done.stderr  # newer versions of torch wrap it
     assert checkpoints.load_generator(tmp_path / "swapper").size == 16
 
 
