@@ -4,7 +4,7 @@
 
 Writes OUT/swappers.parquet (all runs' metrics: variant, seed, step, ...) and OUT/progress.avif with
 progress.json: of the variants of --shown the first pairs of their previews, a row a pair: source, target, and
-the swap after an eighth, a quarter, half and all of the steps. Runs that OUT/swappers.parquet holds already
+the swap after about 1/8, 1/4, 1/2 and all of the steps. Runs that OUT/swappers.parquet holds already
 and are not in the folder stay there.
 """
 
@@ -59,6 +59,13 @@ def preview(run: Path, step: int) -> np.ndarray:
     return pixels.reshape(3, size, -1, size, 3).swapaxes(1, 2)
 
 
+def shown_steps(run: Path, last: int) -> list[int]:
+    """The previews nearest to an eighth, a quarter, half and all of the steps, each once."""
+    there = np.array([int(path.stem.split("_")[1]) for path in (run / "previews").glob("step_*.png")])
+    wanted = [last / 8, last / 4, last / 2, last]
+    return sorted({int(there[np.abs(there - step).argmin()]) for step in wanted})
+
+
 def progress(run: Path, steps: Sequence[int]) -> np.ndarray:
     """(PAIRS * size, (2 + steps) * size, 3): a row a pair."""
     source, target, _ = preview(run, steps[0])
@@ -72,14 +79,14 @@ def work(options: argparse.Namespace) -> None:
     if not runs:
         raise FileNotFoundError(f"{options.runs} holds no finished run; train_swappers.py makes them")
     table = with_earlier(curves(runs), options.out / "swappers.parquet")
-    with atomic(options.out / "swappers.parquet") as path:
-        table.to_parquet(path, index=False, compression="zstd")
     shown = [name for name in options.shown if options.runs / f"{name}-0" in runs]
     if not shown:
         raise ValueError(f"{options.runs} holds none of the runs to show: {', '.join(options.shown)}")
     last = int(table[table.variant == shown[0]].step.max())
-    steps = [last // 8, last // 4, last // 2, last]
+    steps = shown_steps(options.runs / f"{shown[0]}-0", last)
     picture = np.concatenate([progress(options.runs / f"{name}-0", steps) for name in shown])
+    with atomic(options.out / "swappers.parquet") as path:
+        table.to_parquet(path, index=False, compression="zstd")
     with atomic(options.out / "progress.avif") as path:
         Image.fromarray(picture).save(path, format="AVIF", quality=QUALITY)
     plan = {

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from command import exit_code, parser_of
 from torch.optim import Adam
 
-from smoothswap_lib import checkpoints, profiles, steps, training
+from smoothswap_lib import profiles, steps, training
 from smoothswap_lib.datasets import TrueSwap, to_float
 from smoothswap_lib.runs import Run
 from smoothswap_lib.training_cli import apply_settings, ship
@@ -41,7 +41,7 @@ class Truth:
         return len(self.images)
 
 
-def train_oracle(profile, out: Path, data, truth: Truth, embedder, seed: int) -> Run:
+def train_oracle(profile, out: Path, data, truth: Truth, embedder: str, seed: int) -> Run:
     """The loop: one generator, one loss; a batch depends on (seed, step) only."""
     numbers, accelerator = profile.swapper, training.make_accelerator(profile.mixed_precision)
     embedder, facts = training.frozen_embedder(embedder)
@@ -78,9 +78,8 @@ def train_oracle(profile, out: Path, data, truth: Truth, embedder, seed: int) ->
 def work(options: argparse.Namespace) -> None:
     """What the command does."""
     profile = apply_settings(profiles.get(options.profile), "swapper", options.set)
-    embedder = checkpoints.load_embedder(options.embedder)
     data, truth = TrueSwap(options.train), Truth(options.truth)
-    train_oracle(profile, options.out, data, truth, embedder, options.seed)
+    train_oracle(profile, options.out, data, truth, options.embedder, options.seed)
     if options.ship:
         print(f"shipped {ship(options.out, options.ship)}")
 
