@@ -218,6 +218,7 @@ for section in ("embedder", "swapper"):
 """
 
 
+@pytest.mark.slow
 def test_without_a_compiler_the_run_says_so_and_goes_on(tmp_path):
     environment = {
         **os.environ,
@@ -238,11 +239,15 @@ def test_without_a_compiler_the_run_says_so_and_goes_on(tmp_path):
     assert checkpoints.load_generator(tmp_path / "swapper").size == 16
 
 
-@pytest.mark.parametrize("backend", ("aot_eager", pytest.param("inductor", marks=pytest.mark.slow)))
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ("aot_eager", "inductor"))
 def test_compiled_networks_take_the_same_steps(tmp_path, finished, monkeypatch, backend):
     """R1's second derivative included, as the discriminator stays eager. "aot_eager" needs no compiler."""
     if backend == "inductor" and (reason := engine.why_not_compiled("cpu")):
         pytest.skip(f"no compiler here: {reason}")
+    monkeypatch.setenv(
+        "TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache")
+    )  # a kill may leave half a file there
     compiled = []
 
     def compile_in_place(self):
