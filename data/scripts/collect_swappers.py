@@ -48,8 +48,8 @@ def with_earlier(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     if not path.exists():
         return table
     earlier, keys = pd.read_parquet(path), ["variant", "seed"]
-    new = earlier.set_index(keys).index.isin(table.set_index(keys).index)
-    return pd.concat([earlier[~new], table], ignore_index=True)
+    repeated = earlier.set_index(keys).index.isin(table.set_index(keys).index)
+    return pd.concat([earlier[~repeated], table], ignore_index=True)
 
 
 def preview(run: Path, step: int) -> np.ndarray:
