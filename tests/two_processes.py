@@ -1,9 +1,9 @@
-"""What `test_processes.py` runs in one process and in two: `two_processes.py TASK OUT [SECTION ...]`.
+"""What `test_processes.py` runs in one process and in two: `two_processes.py TASK OUT [SECTION]`.
 
 measure : one step of each case below, every gradient and every image that was seen, as files in OUT
-train   : the tiny runs of both loops, without interruption
-kill    : one of them, whose last process kills itself after step 7
-resume  : both, from what the kills left
+train   : the tiny run of a loop, without interruption
+kill    : the same, whose last process kills itself after step 7
+resume  : the same, from what the kill left
 """
 
 import json
@@ -98,7 +98,6 @@ def train(section: str, out: Path, *options: str) -> None:
     training.frozen_embedder = lambda _: FROZEN(tiny_runs.fixed_embedder())
     command = [section, "--profile", "tiny", "--out", str(out / section), *options]
     training_cli.main([*command, "--resume"])
-    PartialState._reset_state()  # the command has ended the process group
 
 
 FROZEN = training.frozen_embedder
@@ -128,7 +127,7 @@ def refuse_to_write(out: Path) -> None:
         sys.addaudithook(watch)
 
 
-def main(task: str, folder: str, *sections: str) -> None:
+def main(task: str, folder: str, section: str = "") -> None:
     out = Path(folder)
     tiny_runs.make_small()
     if task == "measure":
@@ -137,8 +136,7 @@ def main(task: str, folder: str, *sections: str) -> None:
     refuse_to_write(out)
     if task == "kill":
         kill_the_last_process()
-    for section in sections:
-        train(section, out)
+    train(section, out)
 
 
 if __name__ == "__main__":
