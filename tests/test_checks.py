@@ -85,6 +85,14 @@ def decibel(x, y, peak=4.0, factor=10.0, log=torch.log10, mean=torch.mean):
     return factor * log(peak / mean((x - y) ** 2))
 
 
+def gray(x, y, unit=127.5):
+    return sum((x[c] - y[c]).abs() for c in range(3)) / 3 * unit
+
+
+def film(a, b, frames, last=None, between=arc):
+    return torch.stack([between(a, b, i / (last or frames - 1)) for i in range(frames)])
+
+
 RIGHT = {
     "error_over_copying": lambda s, true, t: sse(s, true) / sse(t, true),
     "true_swap": lambda source, target: (source[0], source[1], target[2]),
@@ -98,6 +106,8 @@ RIGHT = {
     "r1_penalty": lambda logits, x: slope(logits, x).square().sum(1).mean(),
     "self_pairs": paired,
     "ema_update": lambda old, new, d: old + (1 - d) * (new - old),
+    "difference": gray,
+    "film": film,
 }
 WRONG = {
     "error_over_copying": {
@@ -227,6 +237,20 @@ WRONG = {
         "plain mean": lambda old, new, d: (old + new) / 2,
         "not subtracted": lambda old, new, d: d * old - (1 - d) * new,
         "only decays": lambda old, new, d: d * old,
+    },
+    "difference": {
+        "this has a sign": lambda x, y: (x - y).mean(0) * 127.5,
+        "before the mean": lambda x, y: (x.mean(0) - y.mean(0)).abs() * 127.5,
+        "in gray levels": lambda x, y: gray(x, y, 1.0),
+        "not 255": lambda x, y: gray(x, y, 255.0),
+        "not their sum": lambda x, y: (x - y).abs().sum(0) * 127.5,
+    },
+    "film": {
+        "divide by frames - 1": lambda a, b, n: film(a, b, n, last=n),
+        "both ends belong": lambda a, b, n: film(a, b, n + 2)[1:-1],
+        "exchanged": lambda a, b, n: film(b, a, n),
+        "this is Lerp, the chord": lambda a, b, n: film(a, b, n, between=torch.lerp),
+        "scaled to unit length": lambda a, b, n: F.normalize(film(a, b, n, between=torch.lerp), dim=1),
     },
 }
 CASES = [(name, words, answer) for name, answers in WRONG.items() for words, answer in answers.items()]

@@ -71,6 +71,7 @@ ORDER = (
     "photographs",
     "ffpp",
     "swap_cli",
+    "lab",
     "widgets",
     "checks",
     "__main__",

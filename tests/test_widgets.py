@@ -1,0 +1,213 @@
+"""The swap lab's widgets without a browser: set a value, see another picture; labels, errors, speed."""
+
+import base64
+import io
+import time
+from datetime import datetime
+from html.parser import HTMLParser
+
+import ipywidgets
+import numpy as np
+import pytest
+from PIL import Image
+from test_lab import png
+
+from smoothswap_lib import figures, lab, photographs, widgets
+
+
+@pytest.fixture(scope="module")
+def room():
+    return lab.Lab()
+
+
+@pytest.fixture
+def pairs(room):
+    return widgets.PairTab(room)
+
+
+class Pictures(HTMLParser):
+    """What a view shows: its pictures by alt text, its alerts, its links."""
+
+    def __init__(self, view):
+        super().__init__()
+        self.pictures, self.alerts, self.links, self._alert = {}, [], [], False
+        self.feed(view.value)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self._alert = attributes.get("role") == "alert"
+        if tag == "img":
+            assert attributes["alt"].strip(), "a picture without alt text"
+            data = base64.b64decode(attributes["src"].removeprefix("data:image/png;base64,"))
+            self.pictures[attributes["alt"]] = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+        if tag == "a":
+            self.links.append(attributes)
+
+    def handle_data(self, data):
+        if self._alert and data.strip():
+            self.alerts.append(data)
+
+    def of(self, beginning):
+        (found,) = (pixels for alt, pixels in self.pictures.items() if alt.startswith(beginning))
+        return found
+
+
+def shown(tab):
+    return Pictures(tab.view)
+
+
+def test_a_pair_shows_what_the_lab_computes(room, pairs):
+    done, seen = room.pair((13, 6), (3, 0)), shown(pairs)
+    for name, x in {
+        "source": done.x_source,
+        "target": done.x_target,
+        "swap": done.x_swap,
+        "true swap": done.x_true,
+    }.items():
+        assert (seen.of(f"{name}: ") == figures.to_pixels(x)).all()
+    assert all(name in pairs.view.value for name in room.embedders)
+    assert f"{lab.error_over_copying(done):.2f} of what handing back the target gives" in pairs.view.value
+
+
+@pytest.mark.parametrize("control", ["source person", "source scene", "target person", "target scene"])
+def test_every_slider_of_a_pair_shows_another_swap(room, pairs, control):
+    before = shown(pairs).of("swap: ")
+    pairs.controls[control].value += 1
+    after = shown(pairs).of("swap: ")
+    assert (before != after).any()
+    done = room.pair(pairs.place("source"), pairs.place("target"))
+    assert (after == figures.to_pixels(done.x_swap)).all()
+
+
+def test_the_difference_is_dark_where_swap_and_truth_agree():
+    levels = np.array([[0.0, 128.0, 255.0]])
+    dark, bright, brighter = widgets.difference_picture(levels)[0].astype(int)
+    assert dark.sum() < bright.sum() and (bright == brighter).all()
+
+
+def test_the_way_begins_at_a_and_ends_at_b(room):
+    path = widgets.PathTab(room, (13, 6), (28, 6), (3, 0))
+    path.controls["r"].value = 0
+    assert (shown(path).of("swap at r = 0.00") == figures.to_pixels(room.pair((13, 6), (3, 0)).x_swap)).all()
+    path.controls["r"].value = 100
+    assert (shown(path).of("swap at r = 1.00") == figures.to_pixels(room.pair((28, 6), (3, 0)).x_swap)).all()
+    assert len(shown(path).pictures) == 7
+    assert (path.play.min, path.play.max) == (path.controls["r"].min, path.controls["r"].max)
+
+
+def test_a_made_person_is_shown_at_once_and_its_truth_afterwards(room):
+    tab = widgets.PersonTab(room)
+    views = []
+    tab.view.observe(lambda change: views.append(change["new"]), names="value")
+    before = shown(tab)
+    tab.controls["head width"].value = 0.9
+    assert len(views) == 2
+    assert "true swap: " not in views[0] and "rendering" in views[0]
+    assert "true swap: " in views[1] and "rendering" not in views[1]
+    for picture in ("source: ", "swap: ", "true swap: "):
+        assert (before.of(picture) != shown(tab).of(picture)).any()
+    assert (before.of("target: ") == shown(tab).of("target: ")).all()
+
+
+def test_another_drawn_person_moves_the_sliders_and_is_rendered_once(room, monkeypatch):
+    tab, made = widgets.PersonTab(room), []
+    original = room.made
+    monkeypatch.setattr(room, "made", lambda *arguments: made.append(arguments) or original(*arguments))
+    tab.controls["seed"].value = 9
+    assert len(made) == 1
+    assert made[0][0] == lab.drawn(9)
+    moved = {name: tab.value(name) for name in (*lab.TRAITS, *lab.STYLES)}
+    assert moved == pytest.approx(lab.traits_of(lab.drawn(9)[0]))
+
+
+def test_the_source_grows_older_and_heavier(room):
+    tab = widgets.DriftTab(room)
+    start = shown(tab)
+    assert (start.of("swap: ") == start.of("swap, no drift: ")).all()
+    for name, value in (("age", 0.3), ("weight", 0.4)):
+        before = shown(tab)
+        tab.controls[name].value = value
+        after = shown(tab)
+        for picture in ("source: ", "swap: ", "true swap: "):
+            assert (before.of(picture) != after.of(picture)).any()
+        assert (after.of("swap, no drift: ") == start.of("swap: ")).all()
+
+
+def upload(widget, name, content):
+    """What the browser sends, in the form of the ipywidgets that is installed."""
+    old = isinstance(widget.value, dict)
+    file = {"name": name, "type": "", "size": len(content), "last_modified": datetime.now()}
+    widget.set_trait("value", {name: file | {"content": content}} if old else (file | {"content": content},))
+
+
+@pytest.fixture
+def crops(room):
+    done = room.pair((13, 6), (3, 0))
+    return [png(figures.to_pixels(x)) for x in (done.x_source, done.x_target)]
+
+
+def test_uploads_are_read_in_the_forms_of_both_ipywidgets():
+    content = memoryview(b"abc")
+    assert widgets.uploaded({"a.png": {"metadata": {}, "content": b"abc"}}) == ("a.png", b"abc")
+    assert widgets.uploaded(({"name": "a.png", "content": content},)) == ("a.png", b"abc")
+    assert widgets.uploaded({}) is None and widgets.uploaded(()) is None
+
+
+def test_two_uploads_are_swapped_and_the_marked_picture_can_be_kept(room, crops):
+    tab = widgets.UploadTab(room)
+    assert shown(tab).pictures == {} and "Choose two picture files" in tab.view.value
+    upload(tab.controls["source"], "anna.png", crops[0])
+    assert shown(tab).pictures == {}
+    upload(tab.controls["target"], "bela.png", crops[1])
+    seen = shown(tab)
+    assert (seen.of("swap, as the networks") == figures.to_pixels(room.pair((13, 6), (3, 0)).x_swap)).all()
+    assert seen.of("bela.png with the identity of anna.png, marked").shape == (64, 64, 3)
+    assert "marked as synthetic (32 of 32 bits)" in tab.view.value
+    assert [link["download"] for link in seen.links] == ["swap.png"]
+
+
+def test_a_bad_upload_gives_one_message_and_the_next_good_one_works(room, crops):
+    tab = widgets.UploadTab(room)
+    upload(tab.controls["source"], "<b>notes</b>.txt", b"no picture")
+    upload(tab.controls["target"], "bela.png", crops[1])
+    (alert,) = shown(tab).alerts
+    assert "the source (<b>notes</b>.txt) cannot be read as an image" in alert
+    assert "Traceback" not in tab.view.value and "<b>notes" not in tab.view.value
+    upload(tab.controls["source"], "anna.png", crops[0])
+    assert shown(tab).alerts == [] and shown(tab).links
+
+
+def test_an_error_of_the_program_comes_out_of_the_handler(room, pairs, crops, monkeypatch):
+    def broken(*arguments, **options):
+        raise TypeError("a bug")
+
+    tab = widgets.UploadTab(room)
+    upload(tab.controls["source"], "anna.png", crops[0])
+    monkeypatch.setattr(photographs, "swap_files", broken)
+    with pytest.raises(TypeError, match="a bug"):
+        upload(tab.controls["target"], "bela.png", crops[1])
+    monkeypatch.setattr(room, "pair", broken)
+    with pytest.raises(TypeError, match="a bug"):
+        pairs.controls["source person"].value += 1
+
+
+def test_the_whole_lab_has_its_tabs_named_and_every_control_labelled(room):
+    whole = widgets.SwapLab(room)
+    assert isinstance(whole, ipywidgets.Tab)
+    assert [whole.get_title(i) for i in range(len(whole.tabs))] == [kind.title for kind in widgets.TABS]
+    for tab in whole.tabs:
+        assert all(control.description.strip() for control in tab.controls.values())
+        assert len(repr(tab)) <= 110, "a longer one is cut off"
+        shown(tab)  # asserts that each picture has alt text
+    assert whole.tabs[0].children[1].layout.flex_flow == "row wrap"
+
+
+@pytest.mark.parametrize("kind, control", [("PairTab", "source person"), ("PathTab", "r")])
+def test_a_slider_answers_in_under_300_ms(room, kind, control):
+    """The quickest of six, as other programs may run beside this test."""
+    tab, seconds = getattr(widgets, kind)(room), []
+    for value in range(20, 26):
+        start = time.perf_counter()
+        tab.controls[control].value = value
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.3
