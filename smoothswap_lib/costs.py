@@ -32,12 +32,14 @@ class Work:
     traffic : bytes that all operations read and write, each as if nothing stayed in a cache
     peak : bytes of all tensors at the moment when they are most: weights, optimizer, activations
     gradients : bytes that several processes exchange
+    operations : how many there are, views not counted
     """
 
     flops: float
     traffic: float
     peak: int
     gradients: int
+    operations: float = 0
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,14 @@ class Machine:
     flops : a second, in convolutions
     bandwidth : bytes a second that an elementwise operation reads and writes
     link : bytes a second between two processes; of no use for one
+    overhead : seconds that an operation takes however small it is
     """
 
     name: str
     flops: float
     bandwidth: float
     link: float = float("inf")
+    overhead: float = 0.0
 
 
 class Counter(TorchDispatchMode):
@@ -65,7 +69,7 @@ class Counter(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.flops = self.traffic = self.written = self.live = self.peak = 0
+        self.flops = self.traffic = self.written = self.live = self.peak = self.operations = 0
         self._known: dict[int, int] = {}
 
     def __torch_dispatch__(self, function, types, arguments=(), options=None):
@@ -75,6 +79,7 @@ class Counter(TorchDispatchMode):
         if count is not None:
             self.flops += count(*arguments, **(options or {}), out_val=result)
         if not function.is_view:
+            self.operations += 1
             inputs = [leaf for leaf in tree_leaves((arguments, options)) if isinstance(leaf, Tensor)]
             self.written += sum(tensor.nbytes for tensor in outputs)
             self.traffic += sum(tensor.nbytes for tensor in inputs + outputs)
@@ -235,9 +240,9 @@ def swapper_work(profile: Profile, batch: int, with_r1: bool) -> Work:
     counter = Counter()
     with counter:
         step = SwapperStep(profile, batch, "meta")
-        counter.flops = counter.traffic = 0
+        counter.flops = counter.traffic = counter.operations = 0
         step(with_r1)
-    return Work(counter.flops, counter.traffic, counter.peak, step.gradients)
+    return Work(counter.flops, counter.traffic, counter.peak, step.gradients, counter.operations)
 
 
 def mean_swapper_work(profile: Profile, batch: int) -> Work:
@@ -249,7 +254,8 @@ def mean_swapper_work(profile: Profile, batch: int) -> Work:
     def mean(name):
         return share * getattr(dear, name) + (1 - share) * getattr(plain, name)
 
-    return Work(mean("flops"), mean("traffic"), max(dear.peak, plain.peak), dear.gradients)
+    peak = max(dear.peak, plain.peak)
+    return Work(mean("flops"), mean("traffic"), peak, dear.gradients, mean("operations"))
 
 
 def embedder_work(profile: Profile, batch: int) -> Work:
@@ -259,20 +265,21 @@ def embedder_work(profile: Profile, batch: int) -> Work:
         network = Embedder(profile.embedder.backbone, profile.embedder.dim)
         optimizer = _ready_adam(network, profile.embedder.learning_rate, (0.9, 0.999))
         x = torch.empty(batch, 3, profile.size, profile.size)
-        counter.flops = counter.traffic = 0
+        counter.flops = counter.traffic = counter.operations = 0
         network(x).sum().backward()
         optimizer.step()
     gradients = sum(p.nbytes for p in network.parameters())
-    return Work(counter.flops, counter.traffic, counter.peak, gradients)
+    return Work(counter.flops, counter.traffic, counter.peak, gradients, counter.operations)
 
 
 def predicted_seconds(work: Work, machine: Machine, processes: int = 1) -> float:
-    """Seconds of a step: convolutions, then all that memory limits, then the exchange of gradients.
+    """Seconds of a step: convolutions, what memory limits, the calls themselves, the exchange of gradients.
 
     One after the other, as if nothing overlapped. A ring of n processes sends 2 (n - 1) / n of the gradients.
     """
     exchanged = 2 * (processes - 1) / processes * work.gradients
-    return work.flops / machine.flops + work.traffic / machine.bandwidth + exchanged / machine.link
+    computed = work.flops / machine.flops + work.traffic / machine.bandwidth
+    return computed + work.operations * machine.overhead + exchanged / machine.link
 
 
 def predicted_hours(profile: Profile, machine: Machine, processes: int = 1) -> float:
@@ -293,20 +300,24 @@ def predicted_hours(profile: Profile, machine: Machine, processes: int = 1) -> f
 
 
 def measure_machine(device: str = "cpu", mixed_precision: str = "no", repeats: int = 20) -> Machine:
-    """Measure a device's two constants in some seconds, on a quiet machine.
+    """Measure a device's three constants in some seconds, on a quiet machine.
 
-    Convolutions: 3 x 3, 64 to 64 channels, 8 images of 64 x 64, forward and backward. Bandwidth: SiLU of 16M
-    values, 64 MB of fp32; half precision counts as many bytes, so that its gain is in the constant.
+    Convolutions: 3 x 3, 64 to 64 channels, 8 images of 64 x 64, forward and backward. Bandwidth: SiLU of 2M
+    values, 8 MB of fp32, as large as activations are (64 MB leave a CPU's cache, and were 4 times slower);
+    half precision counts as many bytes, so that its gain is in the constant. Overhead: SiLU of one value.
     """
     half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(mixed_precision, torch.float32)
     layer = nn.Conv2d(64, 64, 3, padding=1).to(device, half).to(memory_format=torch.channels_last)
     x = torch.randn(8, 64, 64, 64, device=device, dtype=half).to(memory_format=torch.channels_last)
     x.requires_grad_()
     flops = 3 * 2 * 64 * 64 * 9 * 64 * 64 * 8  # forward, and twice as much backward
-    values = torch.randn(2**24, device=device, dtype=half)
+    values = torch.randn(2**21, device=device, dtype=half)
     convolution = _best_seconds(lambda: layer(x).sum().backward(), device, repeats)
     elementwise = _best_seconds(lambda: nn.functional.silu(values), device, repeats)
-    return Machine(_name(device), flops / convolution, 2 * 4 * values.numel() / elementwise)
+    overhead = _best_seconds(lambda: [nn.functional.silu(values[:1]) for _ in range(1000)], device, 5) / 1000
+    return Machine(
+        _name(device), flops / convolution, 2 * 4 * values.numel() / elementwise, overhead=overhead
+    )
 
 
 def _best_seconds(function, device: str, repeats: int) -> float:

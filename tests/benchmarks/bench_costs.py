@@ -1,12 +1,14 @@
 """The cost model beside real steps of the swapper at four sizes: seconds, peak memory, and the error of each.
 
-    python tests/benchmarks/bench_costs.py [--threads 2] [--repeats 5]
+    python tests/benchmarks/bench_costs.py [--threads 2] [--repeats 5] [--out data/costs.json]
 
-The machine's two constants are measured first, by `costs.measure_machine`; no constant is fitted to a step.
+The machine's three constants are measured first, by `costs.measure_machine`; no constant is fitted to a step.
 Each size runs in a process of its own, whose largest memory (resident set) is compared with the counted peak.
 """
 
 import argparse
+import dataclasses
+import json
 import multiprocessing
 import time
 from pathlib import Path
@@ -63,12 +65,15 @@ def main():
     )
     parser.add_argument("--threads", type=int, default=2, help="of torch (default %(default)s)")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path, help="JSON to write, too")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     machine = costs.measure_machine()
-    print(f"{machine.name}: {machine.flops / 1e9:.1f} GFLOP/s, {machine.bandwidth / 1e9:.2f} GB/s")
+    print(f"{machine.name}: {machine.flops / 1e9:.1f} GFLOP/s, {machine.bandwidth / 1e9:.2f} GB/s, "
+          f"{machine.overhead * 1e6:.1f} us an operation")  # fmt: skip
     print(f"{'size':>5} {'width':>6} {'batch':>6} {'s':>7} {'predicted':>10} {'error':>7} "
           f"{'MB':>6} {'predicted':>10} {'error':>7}")  # fmt: skip
+    rows = []
     for case in SIZES:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             seconds, memory = pool.apply(measure, ((case, options.threads, options.repeats),))
@@ -81,6 +86,11 @@ def main():
             f"{memory:>6.0f} {peak:>10.0f} {errors[1]:>+7.0%}",
             flush=True,
         )
+        names = ("size", "width", "batch", "seconds", "predicted_seconds", "megabytes", "predicted_megabytes")
+        rows.append(dict(zip(names, (size, width, batch, seconds, expected, memory, peak))))
+    if options.out:
+        constants = {k: v for k, v in dataclasses.asdict(machine).items() if k != "link"}
+        options.out.write_text(json.dumps({"machine": constants, "steps": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The generator beside its peers, at equal configuration and weights: seconds and peak memory.
 
-    python tests/benchmarks/bench_peers.py [--threads 2] [--size 64] [--widths 16 32] [--batch 8]
+    python tests/benchmarks/bench_peers.py [--threads 2] [--size 64] [--widths 16 32] [--batch 8] [--out FILE]
 
 "diffusers" is UNet2DModel with Skip blocks; "literal" is our generator with FIR resampling as score_sde's
 definition reads: zeros between the pixels, padding, one convolution a channel, every second pixel. All three
@@ -9,6 +9,7 @@ floating-point operations a second of a large matrix product with the same threa
 """
 
 import argparse
+import json
 import multiprocessing
 import sys
 import time
@@ -140,6 +141,7 @@ def main():
     parser.add_argument("--widths", type=int, nargs="+", default=[16, 32])
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path, help="JSON to write, too")
     options = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     rate = gemm_rate(options.threads, options.repeats)
@@ -147,6 +149,7 @@ def main():
     print(
         f"{'width':>5} {'network':>10} {'forward, s':>11} {'+ backward, s':>14} {'MB':>7} {'of theirs':>10}"
     )
+    rows, shares = [], {}
     for width in options.widths:
         results = {}
         for kind in KINDS:
@@ -157,8 +160,14 @@ def main():
         ours = results["ours"][1]
         for kind, (forward, both, memory, _) in results.items():
             print(f"{width:>5} {kind:>10} {forward:>11.3f} {both:>14.3f} {memory:>7.0f} {ours / both:>10.2f}")
-        share = operations(options.size, width, options.batch) / ours / rate
+            names = ("width", "network", "forward", "forward_backward", "megabytes")
+            rows.append(dict(zip(names, (width, kind, forward, both, memory))))
+        shares[width] = share = operations(options.size, width, options.batch) / ours / rate
         print(f"{width:>5} ours: {share:.2f} of the matrix product's rate", flush=True)
+    if options.out:
+        result = {"threads": options.threads, "size": options.size, "batch": options.batch}
+        result |= {"matrix_product_flops": rate, "share_of_matrix_product": shares, "networks": rows}
+        options.out.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
