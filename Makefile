@@ -7,6 +7,7 @@ NB ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BOOK_READY := $(VENV)/.book-ready
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -19,7 +20,7 @@ else printf 'FAILED after %d s\n' $$(($$(date +%s) - start)); tail -n 60 build/s
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help tutorial test lab notebooks student solutions lint
+.PHONY: help tutorial test lab notebooks student solutions book lint
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -27,7 +28,7 @@ help:  ## list these commands
 tutorial: $(READY)  ## run every notebook in order with the quick profile, into build/tutorial/
 	@$(BIN)/python notebooks/run.py tutorial $(NB)
 
-test: $(READY)  ## lint, unit tests, every notebook alone through papermill, and nbval
+test: $(READY) $(BOOK_READY)  ## lint, unit tests, every notebook alone through papermill, and nbval
 	@$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 900 \
 	  --continue-on-collection-errors tests notebooks
 
@@ -42,6 +43,10 @@ student: $(READY)  ## write the notebooks with holes where the exercises are, in
 
 solutions: $(READY)  ## write the solved notebooks, into build/solutions/
 	@$(BIN)/python notebooks/exercises.py solutions $(NB)
+
+book: $(BOOK_READY)  ## build the web site of the course from its saved outputs, into build/book/html/
+	$(call step,building the book,$(BIN)/python docs/book/book.py)
+	@echo "open $(CURDIR)/build/book/html/index.html"
 
 lint: $(READY)  ## check the style of library, tests and notebooks
 	@$(BIN)/ruff check .
@@ -66,4 +71,9 @@ $(READY): requirements.txt pyproject.toml | $(BIN)/python
 	$(call step,installing requirements.txt (some GB),$(BIN)/python -m pip install -r requirements.txt)
 	$(call step,installing smoothswap_lib,$(BIN)/python -m pip install -e . --no-deps --no-build-isolation)
 	$(call step,preparing the fonts,$(BIN)/python -c "import matplotlib.font_manager")
+	@touch $@
+
+# Into the same environment: what the book adds changes no pin of requirements.txt.
+$(BOOK_READY): requirements-book.txt | $(READY)
+	$(call step,installing requirements-book.txt,$(BIN)/python -m pip install -c requirements.txt -r $<)
 	@touch $@

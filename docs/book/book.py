@@ -1,0 +1,108 @@
+"""Build the book: a web site from the notebooks with their saved outputs, and the documents beside them.
+
+    python docs/book/book.py [--out build/book]
+
+The notebooks are not run. `OUT/source` gets copies that are prepared for the web (`pages.py`), `OUT/html` the
+site. It needs no network, neither to be built nor to be read.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import nbformat
+import pages
+
+ROOT = Path(__file__).resolve().parents[2]
+# Parts of the course by the numbers of their notebooks; a notebook that is there has its place in one.
+PARTS = (
+    ("The task", range(2)),
+    ("The embedding", range(2, 4)),
+    ("The swapper", range(4, 7)),
+    ("The judgment", range(7, 9)),
+    ("In use", range(9, 100)),
+)
+BESIDE = (
+    "docs/glossary.md",
+    "docs/reading.md",
+    "docs/teaching.md",
+    "data/README.md",
+    "data/labbook.md",
+    "data/head_model.md",
+)
+DATA = "data/"
+
+
+def contents(root: Path = ROOT) -> list[tuple[str, list[str]]]:
+    """(title of a part, its pages as paths in the repository) of all that is there."""
+    notebooks = sorted(path.name for path in (root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    parts = [
+        (title, [f"notebooks/{name}" for name in notebooks if int(name[:2]) in numbers])
+        for title, numbers in PARTS
+    ]
+    beside = [name for name in BESIDE if (root / name).is_file()]
+    parts.append(("Beside the notebooks", [name for name in beside if not name.startswith(DATA)]))
+    parts.append(("Data", [name for name in beside if name.startswith(DATA)]))
+    return [(title, names) for title, names in parts if names]
+
+
+def repository(root: Path = ROOT) -> str:
+    """The repository's address."""
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return project["urls"]["Repository"].rstrip("/")
+
+
+def prepare(source: Path, root: Path = ROOT) -> pages.Book:
+    """Write the book's sources into an empty folder; the book that they make."""
+    parts = contents(root)
+    names = [name for _, part in parts for name in part]
+    reading = root / "docs" / "reading.md"
+    cited = pages.references(reading.read_text(encoding="utf-8")) if reading.is_file() else {}
+    book = pages.Book([pages.FRONT, *names], repository(root), cited)
+    shutil.rmtree(source, ignore_errors=True)
+    for name in names:
+        out = source / name
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith(".ipynb"):
+            notebook = pages.page_of(nbformat.read(root / name, as_version=4), name, book)
+            nbformat.write(notebook, out)
+        else:
+            text = pages.without_badges((root / name).read_text(encoding="utf-8"))
+            out.write_text(pages.link(text, name, book), encoding="utf-8")
+    readme = (root / pages.FRONT).read_text(encoding="utf-8")
+    (source / "index.md").write_text(pages.front(readme, parts, book), encoding="utf-8")
+    for name in book.pictures:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(root / name, source / name)
+    return book
+
+
+def render(source: Path, html: Path) -> None:
+    """Run Sphinx; a warning, such as a link that leads nowhere, is an error."""
+    options = ["-b", "html", "-q", "-W", "--keep-going", "-c", str(Path(__file__).parent)]
+    places = ["-d", str(html.with_name("doctrees")), str(source), str(html)]
+    shutil.rmtree(html, ignore_errors=True)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run([sys.executable, "-m", "sphinx", *options, *places], env=environment)
+    if done.returncode:
+        raise SystemExit("the book was not built: see the warnings above")
+
+
+def main(arguments=None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "book")
+    out = parser.parse_args(arguments).out.resolve()
+    try:
+        prepare(out / "source")
+    except pages.NoAltText as error:
+        raise SystemExit(str(error)) from None
+    render(out / "source", out / "html")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
