@@ -1,9 +1,11 @@
 # The commands of the course; `make` alone lists them.
 #   PYTHON=/path/to/python3.12   the interpreter to build .venv from (default: the first fit one on the path)
 #   NB=02                        for `notebooks` and `tutorial`: this notebook only
+#   REPO=owner/name              for `badges`: where the repository lives now
 
 PYTHON ?=
 NB ?=
+REPO ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -20,7 +22,7 @@ else printf 'FAILED after %d s\n' $$(($$(date +%s) - start)); tail -n 60 build/s
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help tutorial test lab notebooks student solutions book lint
+.PHONY: help tutorial test lab notebooks student solutions book badges lint
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -47,6 +49,10 @@ solutions: $(READY)  ## write the solved notebooks, into build/solutions/
 book: $(BOOK_READY)  ## build the web site of the course from its saved outputs, into build/book/html/
 	$(call step,building the book,$(BIN)/python docs/book/book.py)
 	@echo "open $(CURDIR)/build/book/html/index.html"
+
+badges: $(READY)  ## write the repository's new address, REPO=owner/name, into every badge and link
+	@test -n "$(REPO)" || { echo "say where the repository lives: make badges REPO=owner/name"; exit 1; }
+	@$(BIN)/python notebooks/run.py links $(REPO)
 
 lint: $(READY)  ## check the style of library, tests and notebooks
 	@$(BIN)/ruff check .
