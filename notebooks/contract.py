@@ -156,7 +156,7 @@ def check_outputs(notebook, root):
             if output.output_type == "error":
                 yield f"cell {position} ended with {output.ename}: {output.evalue}"
             if output.get("name") == "stderr":
-                yield f"cell {position} wrote to stderr: {output.text.strip().splitlines()[0][:80]}"
+                yield f"cell {position} wrote to stderr: {output.text.strip().partition(chr(10))[0][:80]}"
             data = output.get("data", {})
             if "image/svg+xml" in data:
                 yield f"cell {position} has an SVG, which nbval compares as text: use PNG"
