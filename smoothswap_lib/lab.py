@@ -21,7 +21,7 @@ from smoothswap_lib.render import render
 JUDGES = ("supcon", "khosla", "ce_lin", "ce_arc")  # those of them that ship
 RETRIEVERS = ("supcon", "ce_lin", "ce_arc")  # the embedders of Fig. 9 and Table 2
 GALLERY_SCENES = (0, 6, 12, 18)  # pictures of each person that can be met on the way from A to B
-SAMPLES = 16  # light paths a pixel of a face that a slider makes: more would not answer in 300 ms
+SAMPLES = 8  # light paths a pixel of a face that a slider makes: with many more it would not answer in 300 ms
 AGES, WEIGHTS = (-0.3, 0.3), (-0.4, 0.4)  # how far `world.sample_state` drifts
 GRAY_LEVELS = 127.5  # a unit of [-1, 1] in those of an 8 bit picture
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from smoothswap_lib import figures, lab
 
-SIDE = 112  # pixels of one picture on the screen
+SIDE = 128  # pixels of one picture on the screen: twice those of a 64 px face
 BRIGHT = 128  # gray levels of difference that are shown as the brightest color
 LABEL = {"description_width": "112px"}
 WIDE = ipywidgets.Layout(width="340px")
@@ -40,8 +40,9 @@ def figure(caption: str, pixels: np.ndarray | None, alt: str, side: int = SIDE) 
     if pixels is None:
         shown = f'<div style="{box};background:#eee;color:#555;text-align:center">rendering …</div>'
     else:
-        shown = f'<img src="{data_uri(pixels)}" alt="{html.escape(alt)}" style="{box};max-width:none">'
-    words = f'<figcaption style="line-height:1.25">{html.escape(caption)}</figcaption>'
+        style = f"{box};max-width:none;display:block"
+        shown = f'<img src="{data_uri(pixels)}" alt="{html.escape(alt)}" style="{style}">'
+    words = f'<figcaption style="line-height:1.25;margin-top:2px">{html.escape(caption)}</figcaption>'
     return f'<figure style="margin:0;width:{side}px">{shown}{words}</figure>'
 
 
@@ -63,12 +64,13 @@ def score_table(scores: pd.DataFrame, own: str) -> str:
     lines = []
     for name, values in scores.iterrows():
         kind = "the swapper was trained with it" if name == own else "took no part in the swapper's training"
-        numbers = "".join(f'<td style="{cell}">{value:.2f}</td>' for value in values)
+        numbers = "".join(f'<td style="{cell}">{round(value, 2) + 0:.2f}</td>' for value in values)
         first = (
             f'<th scope="row" style="{cell};text-align:left;font-weight:normal"><b>{name}</b>: {kind}</th>'
         )
         lines.append(f"<tr>{first}{numbers}</tr>")
-    caption = '<caption style="text-align:left">Cosines, by four embedders of one trunk</caption>'
+    words = "Cosines by embedders that share one trunk and one set of people"
+    caption = f'<caption style="text-align:left">{words}</caption>'
     top = f'<tr><th scope="col" style="{cell};text-align:left">judge</th>{heads}</tr>'
     return f'<table style="border-collapse:collapse;line-height:1.4">{caption}{top}{"".join(lines)}</table>'
 
@@ -240,7 +242,7 @@ class PersonTab(RenderTab):
         "Draw somebody who does not exist, then change what you like. The true swap follows a moment later."
     )
 
-    def __init__(self, room: lab.Lab, seed: int = 4, target: lab.Place = (3, 0)):
+    def __init__(self, room: lab.Lab, seed: int = 5, target: lab.Place = (3, 0)):
         values = lab.traits_of(lab.drawn(seed)[0])
         controls = {"seed": number("drawn person", 99, seed, continuous_update=False)}
         controls |= {name: share(name, a, b, values[name]) for name, (_, a, b) in lab.TRAITS.items()}
@@ -278,7 +280,7 @@ class DriftTab(RenderTab):
         "as far as the true swap does?"
     )
 
-    def __init__(self, room: lab.Lab, source: lab.Place = (13, 6), target: lab.Place = (3, 0)):
+    def __init__(self, room: lab.Lab, source: lab.Place = (28, 6), target: lab.Place = (3, 0)):
         controls = place_sliders(room, "source", *source)
         controls |= {"age": share("age", *lab.AGES, 0.0), "weight": share("weight", *lab.WEIGHTS, 0.0)}
         super().__init__(room, controls | place_sliders(room, "target", *target))
@@ -343,8 +345,12 @@ def upload_view(made: lab.MarkedSwap, source: str, target: str) -> str:
     ]
     uri = uri_of(made.content)
     alt = html.escape(f"{target} with the identity of {source}, marked as synthetic")
-    whole = f'<img src="{uri}" alt="{alt}" style="max-width:100%;min-width:{SIDE}px">'
-    keep = f'<a download="swap.png" href="{uri}">Keep the marked picture</a>'
+    caption = "<figcaption>the target picture with the swap in it, marked</figcaption>"
+    style = f"max-width:100%;min-width:{SIDE}px;display:block"
+    whole = f'<figure style="margin:0"><img src="{uri}" alt="{alt}" style="{style}">{caption}</figure>'
+    keep = (
+        f'<a download="swap.png" href="{uri}" style="text-decoration:underline">Keep the marked picture</a>'
+    )
     said = "".join(paragraph(line) for line in str(made.verdict).splitlines())
     return row(*tiles) + whole + said + keep
 
