@@ -54,6 +54,14 @@ def test_runs_of_an_earlier_file_stay_and_repeated_ones_are_replaced(tmp_path):
     table = pd.read_parquet(tmp_path / "out" / "swappers.parquet")
     rows = table.groupby(["variant", "seed"]).size()
     assert dict(rows) == {("no_r1", 0): 16, ("supcon_4", 0): 16, ("supcon_4", 1): 16}
+    plan = json.loads((tmp_path / "out" / "progress.json").read_text())
+    assert plan["variants"] == [
+        "supcon_4",
+        "no_r1",
+    ]  # in the order of SHOWN, the second from the earlier picture
+    pixels = np.asarray(Image.open(tmp_path / "out" / "progress.avif").convert("L")).astype(int)
+    tiles = pixels.reshape(2 * PAIRS, SIZE, 6, SIZE).mean((1, 3))
+    assert np.abs(tiles - [10, 20, *(100 + step for step in STEPS)]).max() < 6  # AVIF twice
 
 
 def test_preview_is_cut_into_rows_and_pairs(tmp_path):

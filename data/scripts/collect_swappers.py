@@ -4,8 +4,8 @@
 
 Writes OUT/swappers.parquet (all runs' metrics: variant, seed, step, ...) and OUT/progress.avif with
 progress.json: of the variants of --shown the first pairs of their previews, a row a pair: source, target, and
-the swap after about 1/8, 1/4, 1/2 and all of the steps. Runs that OUT/swappers.parquet holds already
-and are not in the folder stay there.
+the swap after about 1/8, 1/4, 1/2 and all of the steps. Runs that OUT's files hold already and are not in the
+folder stay there, in the picture if it shows the same steps.
 """
 
 import argparse
@@ -27,6 +27,7 @@ COLUMNS = (
     "step", "seconds", "identity", "change", "adversarial", "cos_source", "cos_target", "r1",
     "discriminator_real", "discriminator_fake", "grad_norm_generator", "grad_norm_discriminator",
 )  # fmt: skip
+SHOWN = ["supcon_4", "ce_arc_4", "ce_arc_16", "supcon_1", "no_adversarial", "no_self_pair", "no_r1"]
 QUALITY = 80  # AVIF's
 
 
@@ -73,18 +74,32 @@ def progress(run: Path, steps: Sequence[int]) -> np.ndarray:
     return np.concatenate([np.concatenate(list(column[:PAIRS]), axis=0) for column in columns], axis=1)
 
 
+def earlier_blocks(folder: Path, steps: Sequence[int]) -> dict[str, np.ndarray]:
+    """The variants of an earlier picture, if it shows the same steps: {variant: what `progress` returned}."""
+    if not (folder / "progress.json").exists():
+        return {}
+    plan = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
+    if (plan["steps"], plan["pairs"]) != (list(steps), PAIRS):
+        return {}
+    pixels = np.asarray(Image.open(folder / "progress.avif").convert("RGB"))
+    return dict(zip(plan["variants"], np.split(pixels, len(plan["variants"]))))
+
+
 def work(options: argparse.Namespace) -> None:
     """What the command does."""
     runs = sorted(p.parent for p in options.runs.glob("*-*/weights.safetensors"))
     if not runs:
         raise FileNotFoundError(f"{options.runs} holds no finished run; train_swappers.py makes them")
     table = with_earlier(curves(runs), options.out / "swappers.parquet")
-    shown = [name for name in options.shown if options.runs / f"{name}-0" in runs]
+    first = runs[0]
+    steps = shown_steps(first, int(pd.read_parquet(first / "metrics.parquet").step.max()))
+    here = {name: options.runs / f"{name}-0" for name in options.shown}
+    blocks = earlier_blocks(options.out, steps)
+    blocks |= {name: progress(run, steps) for name, run in here.items() if run in runs}
+    shown = [name for name in options.shown if name in blocks]
     if not shown:
         raise ValueError(f"{options.runs} holds none of the runs to show: {', '.join(options.shown)}")
-    last = int(table[table.variant == shown[0]].step.max())
-    steps = shown_steps(options.runs / f"{shown[0]}-0", last)
-    picture = np.concatenate([progress(options.runs / f"{name}-0", steps) for name in shown])
+    picture = np.concatenate([blocks[name] for name in shown])
     with atomic(options.out / "swappers.parquet") as path:
         table.to_parquet(path, index=False, compression="zstd")
     with atomic(options.out / "progress.avif") as path:
@@ -106,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--runs", type=Path, default=Path("build/swappers"), help="folder of VARIANT-SEED runs"
     )
     parser.add_argument("--out", type=Path, default=Path("data"))
-    parser.add_argument("--shown", nargs="+", default=["supcon_4", "ce_arc_4", "ce_arc_16"])
+    parser.add_argument("--shown", nargs="+", default=SHOWN, metavar="NAME", help="variants in the picture")
     options = parser.parse_args(arguments)
     return exit_code(work, options)
 
