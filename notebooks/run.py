@@ -1,8 +1,9 @@
-"""Run the notebooks: `tutorial` for readers, `save` for authors, `links` to move the repository.
+"""Run the notebooks (`tutorial`, `save`), and write the address and version that they repeat.
 
     python notebooks/run.py tutorial [NB] [--profile quick] [--out build/tutorial]
     python notebooks/run.py save [NB]
     python notebooks/run.py links OWNER/NAME
+    python notebooks/run.py release 0.2.0
 
 `tutorial` runs copies through papermill; the notebooks themselves stay as they are. `save` executes
 them in place and strips what changes from run to run. NB is the beginning of a name, such as 02.
@@ -243,6 +244,27 @@ def move_links(new: str, root: Path = ROOT) -> list[Path]:
     return changed
 
 
+def version(root: Path = ROOT) -> str:
+    """The course's version, from pyproject.toml; the tag of its release is `v` and this."""
+    return tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+
+
+def set_version(new: str, root: Path = ROOT) -> list[Path]:
+    """Write a new version where the old one stands, the tag in the notebooks' first cells too."""
+    if not re.fullmatch(r"\d+\.\d+\.\d+", new):
+        raise SystemExit(f"'{new}' is no version: write three numbers, such as {version(root)}")
+    old, changed = version(root), []
+    places = {"pyproject.toml": '\nversion = "{}"\n', "CITATION.cff": "\nversion: {}\n"}
+    forms = {root / place: form for place, form in places.items()}
+    forms |= {path: "git clone -b v{} " for path in sorted((root / "notebooks").rglob("*.ipynb"))}
+    for path, form in forms.items():
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        if form.format(old) in text:
+            path.write_text(text.replace(form.format(old), form.format(new)), encoding="utf-8")
+            changed.append(path)
+    return changed
+
+
 def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
@@ -250,13 +272,12 @@ def main(arguments=None) -> int:
         commands.add_parser(command).add_argument("prefix", nargs="?", default="", metavar="NB")
     commands.choices["tutorial"].add_argument("--profile", default="quick")
     commands.choices["tutorial"].add_argument("--out", type=Path, default=ROOT / "build" / "tutorial")
-    commands.add_parser("links").add_argument("repository", metavar="OWNER/NAME")
+    commands.add_parser("links").add_argument("value", metavar="OWNER/NAME")
+    commands.add_parser("release").add_argument("value", metavar="VERSION")
     chosen = parser.parse_args(arguments)
-    if chosen.command == "links":
-        print(
-            "\n".join(f"changed {show(path)}" for path in move_links(chosen.repository))
-            or "nothing to change"
-        )
+    if chosen.command in ("links", "release"):
+        write = {"links": move_links, "release": set_version}[chosen.command]
+        print("\n".join(f"changed {show(path)}" for path in write(chosen.value)) or "nothing to change")
         return 0
     os.environ.update(isolate())
     if chosen.command == "tutorial":

@@ -126,3 +126,19 @@ def test_moving_the_repository_changes_every_link(checkout):
     assert "github.com/new-owner/new-name.git" in path.read_text(encoding="utf-8")
     with pytest.raises(SystemExit, match="write OWNER/NAME"):
         run.move_links("https://example.com/x/y", checkout)
+
+
+def test_a_release_changes_the_version_everywhere(checkout):
+    old = run.version(checkout)
+    (checkout / "CITATION.cff").write_text(f"cff-version: 1.2.0\nversion: {old}\n", encoding="utf-8")
+    path = write(checkout, "00_good.ipynb", [f"# git clone -b v{old} x || git clone x", "# v10.1.0"])
+    assert {file.name for file in run.set_version("10.2.3", checkout)} == {
+        "pyproject.toml",
+        "CITATION.cff",
+        path.name,
+    }
+    assert run.version(checkout) == "10.2.3"
+    assert (checkout / "CITATION.cff").read_text(encoding="utf-8").startswith("cff-version: 1.2.0\n")
+    assert "git clone -b v10.2.3 x" in path.read_text(encoding="utf-8")
+    with pytest.raises(SystemExit, match="write three numbers"):
+        run.set_version("v1", checkout)
