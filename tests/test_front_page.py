@@ -25,6 +25,18 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 MOVING = ("turning", "walking")
 MOST_BYTES = 1_500_000
 NOTEBOOKS = run.find()
+SETUP = """\
+try:
+    import smoothswap_lib  # noqa: F401
+except ImportError:  # a hosted notebook such as Colab: fetch the course with its data and weights, once
+    import subprocess
+    import sys
+
+    course = "--depth 1 https://github.com/{slug} course"
+    subprocess.run(f"git clone -b v{version} {{course}} || git clone {{course}}", shell=True, check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "-e", "course"], check=True)
+    sys.path.insert(0, "course")
+"""
 
 
 def module(name):
@@ -100,12 +112,13 @@ def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-def test_the_readmes_python_runs():
+def test_the_readmes_python_runs(tmp_path):
     (code,) = blocks("python")
-    names = {}
+    names, code = {}, code.replace("build/", f"{tmp_path.as_posix()}/")
     exec(compile(code, "README.md", "exec"), names)
     assert tuple(names["x_swap"].shape) == (4, 3, 64, 64)
     assert tuple(names["people"].shape) == (96, 24, 3, 64, 64)
+    assert (tmp_path / "swaps.png").is_file()
 
 
 def test_the_readmes_swap_and_verify_run(tmp_path):
@@ -141,6 +154,42 @@ def test_every_badge_opens_a_notebook_that_is_there(path):
     for address in opened:
         assert address.startswith(prefix), "make badges REPO=owner/name writes the address everywhere"
         assert (ROOT / "notebooks" / address.removeprefix(prefix)).is_file()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_on_colab_the_first_cell_fetches_the_notebooks_version(path):
+    first = next(cell for _, cell in contract.code_cells(nbformat.read(path, as_version=4)))
+    wanted = SETUP.format(slug=run.repository(), version=run.version())
+    assert f"{first.source}\n".startswith(wanted), f"the first cell must begin with:\n{wanted}"
+
+
+def test_the_first_cell_takes_the_tag_or_what_is_newest(tmp_path):
+    """Its commands run on a small repository in place of the course's, and pip is not called but named."""
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(tmp_path / "origin")]
+    subprocess.run(["git", "init", "-q", "-b", "main", str(tmp_path / "origin")], check=True)
+    for text in ("published", "newer"):
+        (tmp_path / "origin" / "state").write_text(text, encoding="utf-8")
+        subprocess.run([*git, "add", "."], check=True)
+        subprocess.run([*git, "commit", "-q", "-m", text], check=True)
+        if text == "published":
+            subprocess.run([*git, "tag", f"v{run.version()}"], check=True)
+    assert fetched(tmp_path / "one", tmp_path / "origin", run.version()) == "published"
+    assert fetched(tmp_path / "two", tmp_path / "origin", "99.0.0") == "newer"
+
+
+def fetched(folder, origin, version):
+    """What lies in course/ after the first cell ran in `folder`; it must call pip for that folder only."""
+    code = SETUP.format(slug="o/n", version=version).replace("https://github.com/o/n", origin.as_uri())
+    code = code.replace("import smoothswap_lib", "import no_such_library").replace(
+        "[sys.executable", '["echo"'
+    )
+    folder.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-5:] == ["pip", "install", "-q", "-e", "course"]
+    return (folder / "course" / "state").read_text(encoding="utf-8")
 
 
 def test_make_badges_calls_the_command_and_asks_for_a_name():
