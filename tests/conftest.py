@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import book
 import pytest
 import tiny_runs
 import torch
@@ -55,3 +56,13 @@ def finished(tmp_path_factory, small_networks) -> dict[str, object]:
     """An uninterrupted run of each loop."""
     folder = tmp_path_factory.mktemp("finished")
     return {section: tiny_runs.train(section, folder / section) for section in ("embedder", "swapper")}
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """The built book's folder of pages; about 15 s on a quiet core."""
+    if book.missing():
+        pytest.skip(book.missing())
+    out = tmp_path_factory.mktemp("book")
+    assert book.main(["--out", str(out)]) == 0
+    return (out / "html").resolve()

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
@@ -56,6 +57,12 @@ def repository(root: Path = ROOT) -> str:
     return project["urls"]["Repository"].rstrip("/")
 
 
+def missing() -> str:
+    """Why the site cannot be built here, or an empty text."""
+    lacking = [name for name in ("sphinx", "myst_nb", "sphinx-mathjax-offline") if find_spec(name) is None]
+    return f"needs {', '.join(lacking)}: pip install -r requirements-book.txt" if lacking else ""
+
+
 def prepare(source: Path, root: Path = ROOT) -> pages.Book:
     """Write the book's sources into an empty folder; the book that they make."""
     parts = contents(root)
@@ -96,6 +103,8 @@ def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "book")
     out = parser.parse_args(arguments).out.resolve()
+    if missing():
+        raise SystemExit(missing())
     try:
         prepare(out / "source")
     except pages.NoAltText as error:

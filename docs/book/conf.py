@@ -21,12 +21,14 @@ myst_enable_extensions = ["amsmath", "attrs_block", "dollarmath"]
 myst_heading_anchors = 4
 
 html_theme = "sphinx_book_theme"
+templates_path = ["templates"]
 html_static_path = ["static"]
 html_css_files = ["book.css"]
 html_favicon = "static/favicon.svg"
 html_context = {"default_mode": "auto"}
 html_show_copyright = False
 html_copy_source = False
+html_use_index = False
 html_show_sourcelink = False
 html_theme_options = {
     "repository_url": book.repository(),

@@ -1,0 +1,214 @@
+"""The book in a real browser: headless Chromium without any network but this machine's own.
+
+Needs Chromium, chromedriver and the book's packages; skipped without them.
+"""
+
+import functools
+import http.server
+import shutil
+import threading
+import time
+
+import pytest
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs Chromium and chromedriver on the path"),
+]
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage",
+    "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--no-proxy-server",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+)  # fmt: skip
+WIDE, NARROW = (1440, 1000), (390, 844)  # a laptop's window and a phone's
+SECONDS = 30
+SETTLED = """
+const done = arguments[0];
+const mathjax = window.MathJax?.startup?.promise ?? Promise.resolve();
+const images = [...document.images].map(i => { i.loading = 'eager'; return i.decode().catch(() => 0); });
+Promise.all([mathjax, document.fonts.ready, ...images]).then(() => done(true));
+"""
+# Elements that stick out of the window, unless a box around them scrolls.
+STICKING_OUT = """
+const scrolls = e => ['auto', 'scroll'].includes(getComputedStyle(e).overflowX);
+const boxed = e => e.parentElement && (scrolls(e.parentElement) || boxed(e.parentElement));
+const wide = e => e.getBoundingClientRect().right > innerWidth + 1 && e.getClientRects().length;
+return [...document.querySelectorAll('.bd-article *')]
+    .filter(e => wide(e) && !boxed(e) && !e.closest('mjx-assistive-mml'))
+    .slice(0, 5).map(e => e.outerHTML.slice(0, 200));
+"""
+
+
+@pytest.fixture(scope="module")
+def address(site):
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    handler = functools.partial(Quiet, directory=str(site))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    driver.set_script_timeout(SECONDS)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def names(site):
+    return sorted(str(path.relative_to(site)) for path in site.rglob("*.html") if "_static" not in path.parts)
+
+
+def resize(driver, size):
+    metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size == NARROW}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def show(driver, address, size=WIDE):
+    """Open a page and wait until its formulas and pictures are there."""
+    resize(driver, size)
+    driver.get(address)
+    driver.execute_async_script(SETTLED)
+
+
+def until(condition, what):
+    """The condition's first true value."""
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.1)
+    pytest.fail(f"waited {SECONDS} s for {what}")
+
+
+def visible(driver, by, what):
+    """The first element that is shown, or None."""
+    return next((element for element in driver.find_elements(by, what) if element.is_displayed()), None)
+
+
+def errors(driver):
+    return [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+def check_pictures(driver):
+    script = "return [...document.images].map(i => [i.src, i.alt, i.naturalWidth])"
+    for source, alt, width in driver.execute_script(script):
+        assert width > 0, f"{source} is missing"
+        assert alt, f"{source} has no alt text"
+
+
+def check_formulas(driver):
+    bare = "[...document.querySelectorAll('.math')].filter(e => !e.querySelector('mjx-container'))"
+    assert driver.execute_script(f"return {bare}.map(e => e.textContent)") == []
+    wrong = "return [...document.querySelectorAll('mjx-merror, [data-mjx-error]')].map(e => e.outerHTML)"
+    assert driver.execute_script(wrong) == []
+
+
+def check_width(driver, size):
+    assert driver.execute_script("return document.documentElement.scrollWidth") <= size[0]
+    assert driver.execute_script(STICKING_OUT) == []
+    tiny = "return [...document.querySelectorAll('.bd-article :is(p, li, td, pre, summary)')]"
+    tiny += ".filter(e => e.getClientRects().length && parseFloat(getComputedStyle(e).fontSize) < 11)"
+    assert driver.execute_script(f"{tiny}.map(e => e.outerHTML.slice(0, 100))") == []
+
+
+def test_every_page_reads_well_on_a_laptop_and_on_a_phone(driver, address, names):
+    errors(driver)
+    assert len(names) > 15
+    for name in names:
+        show(driver, f"{address}/{name}")
+        loaded = "return performance.getEntriesByType('resource').map(e => e.name)"
+        assert [place for place in driver.execute_script(loaded) if not place.startswith(address)] == []
+        check_pictures(driver)
+        check_formulas(driver)
+        check_width(driver, WIDE)
+        resize(driver, NARROW)
+        check_width(driver, NARROW)
+        assert errors(driver) == [], name
+
+
+def test_equations_are_drawn(driver, address):
+    show(driver, f"{address}/notebooks/03_smoothness.html")
+    count = "return document.querySelectorAll('div.math mjx-container[display=true]').length"
+    assert driver.execute_script(count) >= 2
+    fonts = (
+        "return [...document.fonts].filter(f => f.family.startsWith('MJX') && f.status === 'loaded').length"
+    )
+    assert until(lambda: driver.execute_script(fonts), "MathJax's fonts")
+
+
+def test_search_finds_a_word(driver, address):
+    show(driver, f"{address}/search.html?q=Slerp")
+    found = "return [...document.querySelectorAll('#search-results li a')].map(e => e.getAttribute('href'))"
+    until(lambda: any("03_smoothness" in href for href in driver.execute_script(found)), "a result")
+    show(driver, f"{address}/search.html?q=wordthatisnowhere")
+    until(lambda: "did not match" in driver.find_element("id", "search-results").text, "no result")
+
+
+def test_the_sidebars_field_searches(driver, address):
+    show(driver, f"{address}/index.html")
+    errors(driver)
+    driver.find_element("css selector", ".bd-sidebar-primary .search-button-field").click()
+    field = until(lambda: visible(driver, "name", "q"), "a field")
+    field.send_keys("temperature")
+    field.submit()
+    found = "return document.querySelectorAll('#search-results li').length"
+    until(lambda: "search.html" in driver.current_url and driver.execute_script(found), "results")
+    assert errors(driver) == []
+
+
+def test_the_dark_mode_is_switched_and_kept(driver, address):
+    show(driver, f"{address}/notebooks/00_overview.html")
+    color = "return getComputedStyle(document.body).backgroundColor"
+    theme = "return document.documentElement.dataset.theme"
+    light = driver.execute_script(color)
+    visible(driver, "css selector", ".theme-switch-button").click()
+    dark = ".theme-change-button[data-mode=dark]"
+    until(lambda: visible(driver, "css selector", dark), "the choice of modes").click()
+    assert driver.execute_script(theme) == "dark"
+    show(driver, f"{address}/docs/glossary.html")
+    assert driver.execute_script(theme) == "dark"
+    assert driver.execute_script(color) != light
+    filtered = "return [...document.images].filter(i => getComputedStyle(i).filter !== 'none').length"
+    assert driver.execute_script(filtered) == 0, "colors are what the course compares"
+    driver.execute_script("localStorage.clear()")
+
+
+def test_on_a_phone_the_menu_leads_to_the_next_page(driver, address):
+    show(driver, f"{address}/index.html", NARROW)
+    driver.find_element("css selector", ".bd-header-article .primary-toggle").click()
+    link = until(lambda: visible(driver, "xpath", "//dialog//a[text()='03 Smoothness']"), "the menu")
+    link.click()
+    until(lambda: driver.current_url.endswith("03_smoothness.html"), "the page")
+
+
+def test_an_answer_unfolds(driver, address):
+    show(driver, f"{address}/notebooks/03_smoothness.html")
+    code = driver.find_element("xpath", "//details[.//pre[contains(., 'def slerp_by_hand')]]")
+    assert not code.find_element("tag name", "pre").is_displayed()
+    code.find_element("tag name", "summary").click()
+    assert until(lambda: code.find_element("tag name", "pre").is_displayed(), "the answer")
+
+
+def test_the_book_opens_as_files(driver, site):
+    show(driver, (site / "notebooks" / "03_smoothness.html").as_uri())
+    check_pictures(driver)
+    check_formulas(driver)
+    show(driver, (site / "search.html").as_uri() + "?q=Slerp")
+    found = "return document.querySelectorAll('#search-results li').length"
+    until(lambda: driver.execute_script(found), "results")
