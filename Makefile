@@ -31,8 +31,8 @@ tutorial: $(READY)  ## run every notebook in order with the quick profile, into 
 	@$(BIN)/python notebooks/run.py tutorial $(NB)
 
 test: $(READY) $(BOOK_READY)  ## lint, unit tests, every notebook alone through papermill, and nbval
-	@$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 900 \
-	  --continue-on-collection-errors tests notebooks
+	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+	  --nbval --nbval-current-env --nbval-cell-timeout 900 --continue-on-collection-errors tests notebooks
 
 lab: $(READY)  ## open JupyterLab on the notebooks
 	@$(BIN)/jupyter lab notebooks
