@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -131,7 +132,7 @@ def test_the_readmes_swap_and_verify_run(tmp_path):
         )
         assert done.returncode == 0, done.stderr
     assert "marked as synthetic (32 of 32 bits)" in done.stdout
-    assert {path.name for path in tmp_path.iterdir()} == {"swap.png", "sheet.png"}
+    assert [path.name for path in tmp_path.iterdir()] == ["swap.png"]
 
 
 def test_the_readmes_links_lead_somewhere():
@@ -192,6 +193,7 @@ def fetched(folder, origin, version):
     return (folder / "course" / "state").read_text(encoding="utf-8")
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 def test_make_badges_calls_the_command_and_asks_for_a_name():
     shown = subprocess.run(
         ["make", "--dry-run", "badges", "REPO=some-owner/some-name"], capture_output=True, text=True, cwd=ROOT
