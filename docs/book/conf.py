@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import book
+import pages
 from docutils import nodes
 
 project = "Smooth-Swap, step by step"
@@ -42,6 +43,7 @@ html_theme_options = {
 # MathJax and its fonts, a copy beside the pages.
 MATHJAX = Path(importlib.util.find_spec("sphinx-mathjax-offline").origin).parent / "static" / "mathjax"
 mathjax_path = "mathjax/tex-chtml.js"
+LONG_FORMULA = 30  # characters; a phone's line has about 40
 MATHJAX_PARTS = ("tex-chtml.js", "input/tex/extensions", "output/chtml/fonts/woff-v2")
 
 
@@ -54,6 +56,13 @@ def number_pictures(app, doctree):
         for k, picture in enumerate(pictures, start=1):
             if len(pictures) > 1:
                 picture["alt"] = f"Picture {k} of {len(pictures)}. {picture['alt']}"
+
+
+def mark_long_formulas(app, doctree):
+    """A formula in a line cannot be broken: `book.css` lets the long ones scroll on a phone."""
+    for formula in doctree.findall(nodes.math):
+        if len(pages.plain(formula.astext())) > LONG_FORMULA:
+            formula["classes"].append("long")
 
 
 def copy_mathjax(app, error):
@@ -69,5 +78,6 @@ def copy_mathjax(app, error):
 
 def setup(app):
     app.connect("doctree-read", number_pictures)
+    app.connect("doctree-read", mark_long_formulas)
     app.connect("build-finished", copy_mathjax)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
