@@ -24,7 +24,7 @@ FLAGS = (
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )  # fmt: skip
 WIDE, NARROW = (1440, 1000), (390, 844)  # a laptop's window and a phone's
-SECONDS = 30
+SECONDS = 60  # a busy machine draws the formulas of a long page slowly
 SETTLED = """
 const done = arguments[0];
 const mathjax = window.MathJax?.startup?.promise ?? Promise.resolve();
