@@ -6,6 +6,7 @@ them is drawn with SEED; no pair was chosen by its looks. The moving ones take a
 
 import dataclasses
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import matplotlib
@@ -81,22 +82,20 @@ def turning() -> None:
     save_moving("turning", [list(grid) for grid in grids], names, TURN_MILLISECONDS)
 
 
-def walk_frames() -> list[list[list]]:
+def walk_frames() -> Iterator[list[list]]:
     """One grid a frame: one source turns into the next along Slerp, and all targets get the same vector."""
     test, people, pictures = draw_people(max(NUM_SOURCES, NUM_TARGETS))
     x_source, x_target = (test.image_batch(test.matrix_indices()[p, k]) for p, k in zip(people, pictures))
     x_source, x_target = x_source[:NUM_SOURCES], x_target[:NUM_TARGETS]
     embedder, generator = load_embedder("supcon"), load_generator("swapper")
-    grids = []
-    with torch.inference_mode():
+    with torch.no_grad():
         z = embedder(x_source)  # (NUM_SOURCES, dim)
-        for leg in range(NUM_SOURCES):
-            z_a, z_b = z[[leg]], z[[(leg + 1) % NUM_SOURCES]]
-            for r in np.arange(STEPS_PER_LEG) / STEPS_PER_LEG:
-                z_between = slerp(z_a, z_b, float(r)).expand(NUM_TARGETS, -1)
-                made = generator(x_target, z_between).clamp(-1, 1).clone()
-                grids.append([sources_row(x_source, leg, r), list(x_target), list(made)])
-    return grids
+    for leg in range(NUM_SOURCES):
+        for r in np.arange(STEPS_PER_LEG) / STEPS_PER_LEG:
+            z_between = slerp(z[[leg]], z[[(leg + 1) % NUM_SOURCES]], float(r)).expand(NUM_TARGETS, -1)
+            with torch.no_grad():
+                made = generator(x_target, z_between).clamp(-1, 1)
+            yield [sources_row(x_source, leg, r), list(x_target), list(made)]
 
 
 def sources_row(x_source, leg: int, r: float) -> list:
@@ -114,7 +113,7 @@ def walking() -> None:
     save_moving("walking", walk_frames(), names, WALK_MILLISECONDS)
 
 
-def save_moving(name: str, grids: list, row_names: list[str], milliseconds: int) -> None:
+def save_moving(name: str, grids: Iterable[list], row_names: list[str], milliseconds: int) -> None:
     """Write image grids as the frames of an endless WebP, which says of itself that it is synthetic."""
     frames = []
     for grid in grids:
