@@ -2,7 +2,6 @@
 
 import base64
 import io
-import time
 from datetime import datetime
 from html.parser import HTMLParser
 
@@ -202,12 +201,18 @@ def test_the_whole_lab_has_its_tabs_named_and_every_control_labelled(room):
     assert whole.tabs[0].children[1].layout.flex_flow == "row wrap"
 
 
-@pytest.mark.parametrize("kind, control", [("PairTab", "source person"), ("PathTab", "r")])
-def test_a_slider_answers_in_under_300_ms(room, kind, control):
-    """In time that this process computes, all threads together, as other programs may run beside the test."""
-    tab, seconds = getattr(widgets, kind)(room), []
-    for value in range(20, 26):
-        start = time.process_time()
+@pytest.mark.parametrize(
+    "kind, control, values", [("PairTab", "source person", (20, 21, 22)), ("PathTab", "r", (20, 40, 60))]
+)
+def test_a_slider_of_known_people_never_waits_for_a_render(room, kind, control, values, monkeypatch):
+    """What keeps these sliders below 300 ms, which notebook 09 measures: only networks answer."""
+    tab, pictures = getattr(widgets, kind)(room), set()
+
+    def refuse(*_arguments, **_options):
+        raise AssertionError("a slider asked for a render")
+
+    monkeypatch.setattr(lab, "render", refuse)
+    for value in values:
         tab.controls[control].value = value
-        seconds.append(time.process_time() - start)
-    assert min(seconds) < 0.3
+        pictures.add(tab.view.value)
+    assert len(pictures) == 3
