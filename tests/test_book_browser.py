@@ -5,26 +5,15 @@ Needs Chromium, chromedriver and the book's packages; skipped without them.
 
 import functools
 import http.server
-import shutil
 import threading
-import time
 
+import chromium
 import pytest
+from chromium import errors, until
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs Chromium and chromedriver on the path"),
-]
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage",
-    "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--no-proxy-server",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-)  # fmt: skip
+pytestmark = chromium.MARKS
+NO_NETWORK = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 WIDE, NARROW = (1440, 1000), (390, 844)  # a laptop's window and a phone's
-SECONDS = 60  # a busy machine draws the formulas of a long page slowly
 SETTLED = """
 const done = arguments[0];
 const mathjax = window.MathJax?.startup?.promise ?? Promise.resolve();
@@ -57,14 +46,8 @@ def address(site):
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory):
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-    driver.set_script_timeout(SECONDS)
+    driver = chromium.start(tmp_path_factory.mktemp("chromium"), NO_NETWORK)
+    driver.set_script_timeout(chromium.SECONDS)
     yield driver
     driver.quit()
 
@@ -86,23 +69,9 @@ def show(driver, address, size=WIDE):
     driver.execute_async_script(SETTLED)
 
 
-def until(condition, what):
-    """The condition's first true value."""
-    end = time.monotonic() + SECONDS
-    while time.monotonic() < end:
-        if value := condition():
-            return value
-        time.sleep(0.1)
-    pytest.fail(f"waited {SECONDS} s for {what}")
-
-
 def visible(driver, by, what):
     """The first element that is shown, or None."""
     return next((element for element in driver.find_elements(by, what) if element.is_displayed()), None)
-
-
-def errors(driver):
-    return [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
 
 
 def check_pictures(driver):

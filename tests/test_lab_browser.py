@@ -5,31 +5,21 @@ Needs Chromium and chromedriver on the path; skipped without them.
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 
+import chromium
 import nbformat
 import pytest
 import run
+from chromium import errors, until
 from nbformat.v4 import new_code_cell, new_notebook
 
 from smoothswap_lib import figures, lab
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs Chromium and chromedriver on the path"),
-]
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-proxy-server",
-    "--no-first-run",     "--window-size=1440,1100",
-)  # fmt: skip
+pytestmark = chromium.MARKS
 TOKEN = "only-for-this-test"
 LAB = "from smoothswap_lib import widgets\nwidgets.swap_lab()"
 BROKEN = "import ipywidgets\nslider = ipywidgets.IntSlider(description='broken')\n"
@@ -44,7 +34,6 @@ window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.iopubMessage
 });
 """
 COMPLAINTS = "return window.complaints"
-SECONDS = 60  # that a machine with other work may take for one step
 
 
 @pytest.fixture(scope="module")
@@ -98,26 +87,9 @@ def answers(address):
         return False
 
 
-def until(condition, what):
-    """The condition's first true value."""
-    end = time.monotonic() + SECONDS
-    while time.monotonic() < end:
-        if value := condition():
-            return value
-        time.sleep(0.1)
-    pytest.fail(f"waited {SECONDS} s for {what}")
-
-
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory):
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    driver = chromium.start(tmp_path_factory.mktemp("chromium"), "--window-size=1440,1100")
     yield driver
     driver.quit()
 
@@ -182,10 +154,6 @@ def keys():
     from selenium.webdriver.common.keys import Keys
 
     return Keys
-
-
-def console(driver):
-    return [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
 
 
 def test_a_slider_shows_another_picture_the_right_one(page, room):
@@ -259,7 +227,7 @@ def test_files_are_uploaded_swapped_and_marked(page, folder, room):
 
 
 def test_nothing_went_wrong_on_the_way(page, folder):
-    assert console(page) == []
+    assert errors(page) == []
     assert page.execute_script(COMPLAINTS) == []
     log = (folder / "server.log").read_text()
     assert re.findall(r"^.*(?:\[E |\[C |ERROR|Traceback).*$", log, flags=re.MULTILINE) == []

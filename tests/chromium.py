@@ -1,0 +1,45 @@
+"""What the tests in a real browser share: headless Chromium, waiting, what its console complains of."""
+
+import shutil
+import time
+
+import pytest
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+MARKS = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs Chromium and chromedriver on the path"),
+]
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage",
+    "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--no-proxy-server",
+)  # fmt: skip
+SECONDS = 60  # that a machine with other work may take for one step
+
+
+def start(profile, *flags):
+    """A driver of a new Chromium, whose profile lies in the folder `profile`; the caller quits it."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for flag in (*FLAGS, *flags, f"--user-data-dir={profile}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    return webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+
+
+def until(condition, what):
+    """The condition's first true value."""
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.1)
+    pytest.fail(f"waited {SECONDS} s for {what}")
+
+
+def errors(driver):
+    """What the console has complained of since it was asked last."""
+    return [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
