@@ -75,4 +75,7 @@ def test_best_overall_is_judged_at_equal_steps_without_the_oracle():
     assert (claim.claim, claim.verdict) == (BEST, "reproduced") and claim.ours.startswith("rank 1 of 3")
     systems["supcon_1-0"] = row(0.5)
     assert overall_claim({"systems": systems}, "data/swappers.json").verdict == "not reproduced"
+    systems["supcon_4-1"] = row(-0.5)  # the mean over both seeds is .25, better than .5
+    claim = overall_claim({"systems": systems}, "data/swappers.json")
+    assert (claim.verdict, claim.seeds) == ("reproduced", "2 of ours, 1 of others")
     assert overall_claim({"systems": {"supcon_4-0": row(1.0)}}, "x").verdict == "not tried"
