@@ -43,6 +43,7 @@ __all__ = [
     "TrueSwap",
     "celeba_list",
     "read_image",
+    "read_progress",
     "to_float",
     "to_uint8",
 ]
@@ -217,6 +218,38 @@ class TrueSwap(Dataset):
 
 def _image(data) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def read_progress(folder: str | Path | None = None) -> tuple[dict[str, torch.Tensor], list[int]]:
+    """Swaps of several trainings while they went on, from `progress.avif` and the plan beside it.
+
+    Parameters
+    ----------
+    folder : what `data/scripts/collect_swappers.py` wrote into (default: the shipped data)
+
+    Returns
+    -------
+    blocks : {variant: (pairs, 2 + steps, 3, size, size) float32 in [-1, 1]}
+        A row a pair of faces: source, target, and the swap after each number of steps.
+    steps : these numbers
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        A file is missing or damaged, or the picture's size is not the plan's.
+    """
+    folder = Path(folder) if folder is not None else data_folder()
+    plan = json.loads(verify(folder / "progress.json").read_text(encoding="utf-8"))
+    pixels = _image(verify(folder / "progress.avif").read_bytes())
+    size, rows, columns = plan["size"], len(plan["variants"]) * plan["pairs"], 2 + len(plan["steps"])
+    if pixels.shape != (rows * size, columns * size, 3):
+        raise ValueError(
+            f"{folder / 'progress.avif'} is {pixels.shape[1]} x {pixels.shape[0]} pixels, but progress.json "
+            f"plans {columns * size} x {rows * size}; write both again with collect_swappers.py"
+        )
+    tiles = pixels.reshape(rows, size, columns, size, 3).transpose(0, 2, 4, 1, 3)
+    blocks = to_float(torch.tensor(tiles)).split(plan["pairs"])  # each (pairs, 2 + steps, 3, size, size)
+    return dict(zip(plan["variants"], blocks)), plan["steps"]
 
 
 def _read(path, columns) -> pa.Table:

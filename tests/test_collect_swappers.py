@@ -4,11 +4,12 @@ import json
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 from collect_swappers import PAIRS, main, preview
 from PIL import Image
 
-from smoothswap_lib.datasets import to_float
+from smoothswap_lib.datasets import read_progress, to_float
 from smoothswap_lib.runs import write_preview
 
 SIZE, STEPS = 8, (2, 4, 8, 16)
@@ -39,9 +40,13 @@ def test_curves_and_progress_of_two_runs(tmp_path):
     pixels = np.asarray(Image.open(tmp_path / "out" / "progress.avif").convert("L")).astype(int)
     assert pixels.shape == (2 * PAIRS * SIZE, 6 * SIZE)
     tiles = pixels.reshape(2 * PAIRS, SIZE, 6, SIZE).mean((1, 3))
-    for k, level in enumerate((100, 180)):
+    blocks, steps = read_progress(tmp_path / "out")
+    assert steps == list(STEPS) and list(blocks) == ["supcon_4", "ce_arc_4"]
+    for k, (level, block) in enumerate(zip((100, 180), blocks.values())):
         wanted = [10, 20, *(level + step for step in STEPS)]
         assert np.abs(tiles[k * PAIRS : (k + 1) * PAIRS] - wanted).max() < 4  # AVIF is lossy
+        assert block.shape == (PAIRS, 6, 3, SIZE, SIZE) and block.dtype == torch.float32
+        assert ((block.mean((2, 3, 4)) + 1) * 127.5 - torch.tensor(wanted)).abs().max() < 4
 
 
 def test_runs_of_an_earlier_file_stay_and_repeated_ones_are_replaced(tmp_path):
@@ -62,6 +67,31 @@ def test_runs_of_an_earlier_file_stay_and_repeated_ones_are_replaced(tmp_path):
     pixels = np.asarray(Image.open(tmp_path / "out" / "progress.avif").convert("L")).astype(int)
     tiles = pixels.reshape(2 * PAIRS, SIZE, 6, SIZE).mean((1, 3))
     assert np.abs(tiles - [10, 20, *(100 + step for step in STEPS)]).max() < 6  # AVIF twice
+
+
+def test_each_picture_of_a_tile_is_read_upright(tmp_path):
+    """One variant, two pairs, one step; a pixel's color says where it stood."""
+    plan = {"variants": ["a"], "pairs": 2, "steps": [5], "size": 16}
+    (tmp_path / "progress.json").write_text(json.dumps(plan))
+    rows, columns = np.mgrid[0:32, 0:48]
+    pixels = np.stack([4 * rows, 4 * columns, 255 + 0 * rows], axis=-1).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "progress.avif", quality=100, subsampling="4:4:4")
+    blocks, _ = read_progress(tmp_path)
+    expected = to_float(torch.tensor(pixels[16:, 32:]).permute(2, 0, 1))
+    assert (blocks["a"][1, 2] - expected).abs().max() < 0.05
+    plan["pairs"] = 3
+    (tmp_path / "progress.json").write_text(json.dumps(plan))
+    with pytest.raises(ValueError, match="is 48 x 32 pixels, but progress.json plans 48 x 48"):
+        read_progress(tmp_path)
+
+
+def test_the_shipped_progress_is_read():
+    blocks, steps = read_progress()
+    assert len(blocks) > 1 and "supcon_4" in blocks
+    assert {tuple(block.shape[1:]) for block in blocks.values()} == {(2 + len(steps), 3, 64, 64)}
+    first, *others = blocks.values()
+    for other in others:  # all variants show the same pairs
+        assert (other[:, :2] - first[:, :2]).abs().mean() < 0.05
 
 
 def test_preview_is_cut_into_rows_and_pairs(tmp_path):
