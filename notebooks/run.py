@@ -29,6 +29,7 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).resolve().parents[1]
 CELL_SECONDS = 900  # a cell that runs longer than this hangs
 MAX_ERROR_LINES = 12
+WIDGET = "application/vnd.jupyter.widget-view+json"
 QUIET_KERNEL = ["--IPKernelApp.log_level=CRITICAL"]  # how it is shut down is no news to a reader
 
 
@@ -154,7 +155,11 @@ def run_in_place(path: Path, out: Path, slug: str, root: Path) -> Result:
 
 
 def normalize(notebook):
-    """Strip in place what differs from run to run: timestamps, versions, widget numbers."""
+    """Strip in place what differs from run to run: timestamps, versions, widgets' views or their numbers.
+
+    A widget's state is not saved, so whoever shows its view can say only that the model was not found. Where
+    a text or a picture stands beside the view, it goes, and the output's metadata say {"widget": True}.
+    """
     language = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"}
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook.metadata = nbformat.from_dict({"kernelspec": kernel, "language_info": language})
@@ -163,8 +168,13 @@ def normalize(notebook):
         tags = cell.metadata.get("tags")
         cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
         for output in cell.get("outputs", []):
-            view = output.get("data", {}).get("application/vnd.jupyter.widget-view+json")
-            if view:
+            view = output.get("data", {}).get(WIDGET)
+            if not view:
+                continue
+            if any(kind.startswith(("text/", "image/")) for kind in output.data):
+                del output.data[WIDGET]
+                output.metadata["widget"] = True
+            else:
                 view["model_id"] = f"widget-{widgets}"
                 widgets += 1
     return notebook

@@ -9,7 +9,7 @@ import shutil
 import nbformat
 import pytest
 import run
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 GOOD = [
     "import matplotlib.pyplot as plt\nimport sys",
@@ -101,13 +101,32 @@ def test_save_leaves_a_notebook_that_stopped_as_it_was(checkout):
     assert outputs[0].ename == "NameError"
 
 
+def widget(**beside):
+    """A notebook that shows a widget, whose number differs from run to run, and what is beside its view."""
+    data = {run.WIDGET: {"model_id": os.urandom(4).hex()}, **beside}
+    return new_notebook(cells=[new_code_cell("slider", outputs=[new_output("display_data", data=data)])])
+
+
 def test_widgets_get_the_same_numbers_every_time():
-    cell = new_code_cell("slider")
-    view = {"application/vnd.jupyter.widget-view+json": {"model_id": os.urandom(4).hex()}}
-    cell.outputs = [nbformat.v4.new_output("display_data", data=view)]
-    notebook = run.normalize(new_notebook(cells=[cell]))
-    data = notebook.cells[0].outputs[0].data
-    assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == "widget-0"
+    data = run.normalize(widget()).cells[0].outputs[0].data
+    assert data[run.WIDGET]["model_id"] == "widget-0"
+
+
+@pytest.mark.parametrize("beside", ({"text/plain": "a slider"}, {"image/png": "iVBORw0KGgo="}))
+def test_a_widgets_view_without_its_state_is_not_saved_where_a_text_or_a_picture_is(beside):
+    notebook = run.normalize(widget(**beside))
+    nbformat.validate(notebook)
+    output = notebook.cells[0].outputs[0]
+    assert output.data == beside
+    assert output.metadata == {"widget": True}
+    assert run.normalize(notebook).cells[0].outputs[0] == output
+
+
+def test_of_a_widget_its_words_are_saved(checkout):
+    path = write(checkout, "00_slider.ipynb", ["import ipywidgets\nipywidgets.IntSlider(3)"])
+    run.run_in_place(path, checkout / "out", "a/b", checkout)
+    (output,) = nbformat.read(path, as_version=4).cells[1].outputs
+    assert output.data == {"text/plain": "IntSlider(value=3)"}
 
 
 def test_an_unknown_notebook_is_named_with_those_there_are(checkout):

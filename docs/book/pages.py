@@ -201,7 +201,7 @@ def page_of(notebook, place: str, book: Book):
 def shown(output, place: str, book: Book):
     """An output as the book shows it: a widget needs a kernel, so a word stands in its place."""
     data = output.get("data", {})
-    if WIDGET in data:
+    if WIDGET in data or output.get("metadata", {}).get("widget"):  # its view goes when a notebook is saved
         output["data"] = {"text/markdown": "*A widget stands here when the notebook runs.*"}
         output["metadata"] = {}
     elif "text/markdown" in data:
