@@ -10,10 +10,11 @@ import argparse
 import dataclasses
 import json
 import multiprocessing
-import time
+from functools import partial
 from pathlib import Path
 
 import torch
+from measuring import best, megabytes
 
 from smoothswap_lib import costs, profiles
 
@@ -33,12 +34,6 @@ def profile_of(size, width, multipliers):
     return laptop.override("swapper", {**numbers, "discriminator_base": 16 * size})
 
 
-def megabytes():
-    """The largest resident set of this process so far, from Linux's account (getrusage's is inherited)."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(lines["VmHWM"].split()[0]) / 1024
-
-
 def measure(task):
     """Seconds of a mean step and added memory in MB."""
     (size, width, multipliers, batch), threads, repeats = task
@@ -46,15 +41,7 @@ def measure(task):
     profile = profile_of(size, width, multipliers)
     before = megabytes()
     step = costs.SwapperStep(profile, batch, "cpu")
-    seconds = {}
-    for with_r1 in (False, True):
-        step(with_r1)
-        best = float("inf")
-        for _ in range(repeats):
-            start = time.perf_counter()
-            step(with_r1)
-            best = min(best, time.perf_counter() - start)
-        seconds[with_r1] = best
+    seconds = {with_r1: best(partial(step, with_r1), repeats) for with_r1 in (False, True)}
     share = 1 / profile.swapper.r1_interval
     return share * seconds[True] + (1 - share) * seconds[False], megabytes() - before
 

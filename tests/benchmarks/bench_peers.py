@@ -12,11 +12,11 @@ import argparse
 import json
 import multiprocessing
 import sys
-import time
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from measuring import best, megabytes
 from torch import nn
 
 from smoothswap_lib import costs, generator, layers
@@ -72,23 +72,6 @@ def build(kind, size, width):
     if kind == "diffusers":
         return lambda x, z: x + theirs(x, torch.ones(len(x))).sample, list(theirs.parameters())
     return ours, list(ours.parameters())
-
-
-def best(function, repeats):
-    """The shortest of some runs, in seconds; one more before them does not count."""
-    function()
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
-
-
-def megabytes():
-    """The largest resident set of this process so far, from Linux's account (getrusage's is inherited)."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(lines["VmHWM"].split()[0]) / 1024
 
 
 def measure(task):
