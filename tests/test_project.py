@@ -73,15 +73,15 @@ ORDER = (
     "swap_cli",
     "lab",
     "widgets",
+    "checks_base",
+    "checks_later",
     "checks",
     "__main__",
 )
 MODULES = sorted(path.stem for path in LIBRARY.glob("*.py") if path.stem != "__init__")
-SOURCES = sorted(
-    path
-    for place in ("*.py", "smoothswap_lib/*.py", "tests/*.py", "notebooks/*.py", "data/**/*.py")
-    for path in ROOT.glob(place)
-)
+FOLDERS = ("smoothswap_lib", "tests", "notebooks", "data", "docs")
+PLACES = ("*.py", *(f"{folder}/**/*.py" for folder in FOLDERS))
+SOURCES = sorted(path for place in PLACES for path in ROOT.glob(place))
 MAX_LINES = 400
 # Modules that need an optional extra for a part of what they do.
 EXTRA_OF = {"folder_align": "align", "manifest": "marking", "ffpp": "judges"}
@@ -104,8 +104,8 @@ def by_name(requirements):
     return {canonicalize_name(r.name): r for r in map(Requirement, requirements)}
 
 
-def pins():
-    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+def pins(file="requirements.txt"):
+    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
     return by_name(line for line in lines if line and not line.startswith("#"))
 
 
@@ -242,6 +242,18 @@ def test_the_library_imports_only_declared_packages():
         for first in firsts - sys.stdlib_module_names:
             package = canonicalize_name(IMPORT_NAMES.get(first, first))
             assert package in named, f"{name}.py imports {first}, which pyproject.toml does not name"
+
+
+def test_documents_and_notebooks_import_only_pinned_packages():
+    """What builds the book and the front page, and what runs the notebooks."""
+    pinned = {*pins(), *pins("requirements-book.txt")}
+    scripts = [path for path in SOURCES if path.relative_to(ROOT).parts[0] in ("docs", "notebooks")]
+    assert len(scripts) > 5
+    known = {"smoothswap_lib", *sys.stdlib_module_names, *(path.stem for path in scripts)}
+    for path in scripts:
+        for first in {first for first, _ in imports(path)} - known:
+            package = canonicalize_name(IMPORT_NAMES.get(first, first))
+            assert package in pinned, f"{names(path)} imports {first}, which no requirements file pins"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=names)
