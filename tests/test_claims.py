@@ -1,11 +1,10 @@
 """The claims ledger: written whole, read back, and no verdict without a number."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
+import write_claims as script
 
 from smoothswap_lib import claims
 from smoothswap_lib.claims import Claim, read_claims, verdict_at_most, write_claims
@@ -91,17 +90,13 @@ def test_columns_are_those_of_a_claim():
 
 
 def test_the_shipped_ledger_is_what_its_script_makes_of_the_shipped_measurements(tmp_path):
-    script = data_folder() / "scripts" / "write_claims.py"
-    done = subprocess.run(
-        [sys.executable, str(script), "--out", str(tmp_path / "claims.csv")], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    assert script.main(["--out", str(tmp_path / "claims.csv")]) == 0
     assert (tmp_path / "claims.csv").read_bytes() == (data_folder() / "claims.csv").read_bytes()
     tried = [claim for claim in read_claims() if claim.verdict != "not tried"]
     assert all((data_folder().parent / claim.source).is_file() for claim in tried)
 
 
-def test_the_script_computes_ratios_intervals_and_verdicts(tmp_path):
+def test_the_script_computes_ratios_intervals_and_verdicts(tmp_path, capsys):
     """On invented measurements: SupCon three times smoother than CE-Arc, as smooth as CE-Lin."""
 
     def run(smooth, auc):
@@ -121,10 +116,8 @@ def test_the_script_computes_ratios_intervals_and_verdicts(tmp_path):
         "ce_lin": {"0": run(0.11, 0.999)},
     }
     (tmp_path / "embedders.json").write_text(json.dumps(runs))
-    script = data_folder() / "scripts" / "write_claims.py"
     arguments = ["--embedders", str(tmp_path / "embedders.json"), "--out", str(tmp_path / "claims.csv")]
-    done = subprocess.run([sys.executable, str(script), *arguments], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert script.main(arguments) == 0
     rows = {claim.claim: claim for claim in read_claims(tmp_path / "claims.csv")}
     arc = rows["SupCon's d_smooth over CE-Arc's, with samples, r = .5"]
     # .11 / .33, from .9 x .1 / (1.1 x .33) to 1.1 x .12 / (.9 x .33); the paper's .31 is not reached
@@ -140,5 +133,5 @@ def test_the_script_computes_ratios_intervals_and_verdicts(tmp_path):
     assert costs["CE-Lin"].ours.startswith("+0.0080 [+0.0070, +0.0090]")
 
     (tmp_path / "embedders.json").write_text('{"supcon": {}}')
-    done = subprocess.run([sys.executable, str(script), *arguments], capture_output=True, text=True)
-    assert done.returncode == 2 and "embedders.json" in done.stderr
+    assert script.main(arguments) == 2
+    assert "embedders.json" in capsys.readouterr().err
