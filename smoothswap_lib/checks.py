@@ -1,32 +1,61 @@
 """Self-checks of the exercises: each `check_*` asks a student's function and says what is wrong with it.
 
 A check compares the answer with the right one, then with what typical mistakes would give. A right answer is
-printed, a wrong one raises `WrongAnswer`. Depends on the library's losses, layers and slerp.
+printed, a wrong one raises `WrongAnswer`. Here are those of notebooks 00 to 06; the others come from
+`checks_later`, and `checks` offers all. Depends on checks_base, checks_later, losses, layers and slerp.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import layers, losses, smoothness
+from smoothswap_lib import layers, losses, smoothness
+from smoothswap_lib.checks_base import NO_RETURN, WrongAnswer, draw, judge, say_right, wrong
+from smoothswap_lib.checks_later import (
+    check_claim_verdict,
+    check_convolution_cost,
+    check_difference,
+    check_film,
+    check_hits_at,
+    check_process_share,
+    check_redrawn_mean,
+    check_relative_distance,
+    check_steps_to_level,
+)
 
-NO_RETURN = "returns nothing: is the return missing?"
-
-
-class WrongAnswer(AssertionError):
-    """A student's function gave something else than the exercise asks for; the message says what."""
+__all__ = [
+    "WrongAnswer",
+    "check_claim_verdict",
+    "check_contrastive_loss",
+    "check_convolution_cost",
+    "check_difference",
+    "check_ema_update",
+    "check_error_over_copying",
+    "check_film",
+    "check_fir_downsample",
+    "check_hits_at",
+    "check_identity_loss",
+    "check_minibatch_stddev",
+    "check_process_share",
+    "check_psnr",
+    "check_r1_penalty",
+    "check_redrawn_mean",
+    "check_relative_distance",
+    "check_self_pairs",
+    "check_slerp",
+    "check_steps_to_level",
+    "check_true_swap",
+    "check_verdict",
+]
 
 
 def check_error_over_copying(function: Callable) -> None:
     """(x_swap, x_true, x_target), each (B, 3, H, W) -> squared error of the swap over that of the target."""
-    x_swap, x_true, x_target = _random(3, 4, 3, 5, 5)
+    x_swap, x_true, x_target = draw(3, 4, 3, 5, 5)
     swap, copy = (x_swap - x_true), (x_target - x_true)
     images = swap.square().sum((1, 2, 3)) / copy.square().sum((1, 2, 3))
     right = swap.square().sum() / copy.square().sum()
@@ -42,7 +71,7 @@ def check_error_over_copying(function: Callable) -> None:
         ),
         "the division by the error of copying the target is missing": swap.square().mean(),
     }
-    _judge(function, function(x_swap, x_true, x_target), right, mistakes)
+    judge(function, function(x_swap, x_true, x_target), right, mistakes)
 
 
 def check_true_swap(function: Callable) -> None:
@@ -51,9 +80,9 @@ def check_true_swap(function: Callable) -> None:
     source, target = (tuple(f"{kind} of the {who}" for kind in kinds) for who in ("source", "target"))
     answer, right = function(source, target), (*source[:2], target[2])
     if answer is None:
-        raise _wrong(function, NO_RETURN)
+        raise wrong(function, NO_RETURN)
     if not isinstance(answer, (tuple, list)) or len(answer) != 3:
-        raise _wrong(function, "the answer must be three groups: identity, state, attributes")
+        raise wrong(function, "the answer must be three groups: identity, state, attributes")
     answer = tuple(answer)
     mistakes = {
         source: "this is the source's own picture: attributes come from the target",
@@ -63,15 +92,15 @@ def check_true_swap(function: Callable) -> None:
         (target[0], source[1], target[2]): "the identity comes from the source",
     }
     if answer in mistakes:
-        raise _wrong(function, mistakes[answer])
+        raise wrong(function, mistakes[answer])
     if answer != right:
-        raise _wrong(function, f"wrong order or parts: got {answer}, expected {right}")
-    _right(function)
+        raise wrong(function, f"wrong order or parts: got {answer}, expected {right}")
+    say_right(function)
 
 
 def check_psnr(function: Callable) -> None:
     """(x, y), each (3, H, W) in [-1, 1] -> peak signal-to-noise ratio in dB, peak 2."""
-    x, y = _random(2, 3, 8, 8).clamp(-1, 1)
+    x, y = draw(2, 3, 8, 8).clamp(-1, 1)
     error = (x - y).square().mean()
     right = 10 * torch.log10(4 / error)
     mistakes = {
@@ -87,12 +116,12 @@ def check_psnr(function: Callable) -> None:
             10 * torch.log10(4 / (x - y).abs().mean())
         ),
     }
-    _judge(function, function(x, y), right, mistakes)
+    judge(function, function(x, y), right, mistakes)
 
 
 def check_contrastive_loss(function: Callable) -> None:
     """(z, identity, temperature) with z (B, dim) of unit length -> the paper's loss (Sec. 4.1)."""
-    z, identity, temperature = F.normalize(_random(8, 4), dim=1), torch.tensor([0, 0, 0, 1, 1, 1, 2, 2]), 0.3
+    z, identity, temperature = F.normalize(draw(8, 4), dim=1), torch.tensor([0, 0, 0, 1, 1, 1, 2, 2]), 0.3
     similarity = z @ z.T / temperature  # (B, B)
     same, itself = identity[:, None] == identity[None, :], torch.eye(8, dtype=torch.bool)  # (B, B)
     positive = same & ~itself
@@ -116,12 +145,12 @@ def check_contrastive_loss(function: Callable) -> None:
         "take the mean over the pairs, not the sum": terms[positive].sum(),
     }
     right = losses.contrastive_loss(z, identity, temperature)
-    _judge(function, function(z, identity, temperature), right, mistakes)
+    judge(function, function(z, identity, temperature), right, mistakes)
 
 
 def check_slerp(function: Callable) -> None:
     """(z_a, z_b, r) with z (dim,) of unit length -> the point at ratio r on the arc."""
-    z_a, z_b = F.normalize(_random(2, 5), dim=1)
+    z_a, z_b = F.normalize(draw(2, 5), dim=1)
     r, dot = 0.3, z_a @ z_b
     omega = torch.arccos(dot)
     lerp = (1 - r) * z_a + r * z_b
@@ -139,7 +168,7 @@ def check_slerp(function: Callable) -> None:
             (torch.cos((1 - r) * omega) * z_a + torch.cos(r * omega) * z_b) / torch.cos(omega)
         ),
     }
-    _judge(function, function(z_a, z_b, r), right, mistakes)
+    judge(function, function(z_a, z_b, r), right, mistakes)
 
 
 def check_verdict(function: Callable) -> None:
@@ -157,20 +186,20 @@ def check_verdict(function: Callable) -> None:
         intervals = [SimpleNamespace(low=low, mean=mean, high=high) for low, mean, high in pair]
         answers.append(function(*intervals))
     if None in answers:
-        raise _wrong(function, NO_RETURN)
+        raise wrong(function, NO_RETURN)
     if unknown := set(answers) - {less, more, open_}:
-        raise _wrong(function, f"{min(unknown)!r} is no verdict: say '{less}', '{more}' or '{open_}'")
+        raise wrong(function, f"{min(unknown)!r} is no verdict: say '{less}', '{more}' or '{open_}'")
     if answers[:2] == [more, less]:
-        raise _wrong(function, "the sign is wrong: a lower d_smooth is smoother")
+        raise wrong(function, "the sign is wrong: a lower d_smooth is smoother")
     for answer, (pair, (right, meaning)) in zip(answers, cases.items()):
         if answer != right:
-            raise _wrong(function, f"{meaning} (ours {pair[0]}, theirs {pair[1]}: '{right}')")
-    _right(function)
+            raise wrong(function, f"{meaning} (ours {pair[0]}, theirs {pair[1]}: '{right}')")
+    say_right(function)
 
 
 def check_fir_downsample(function: Callable) -> None:
     """(H, W) -> (H/2, W/2): the taps 1, 3, 3, 1 both ways, zeros outside, every second pixel."""
-    image = _random(8, 10).float().abs() + 0.1
+    image = draw(8, 10).float().abs() + 0.1
     taps = torch.tensor(layers.FIR_TAPS) / 8
 
     def filtered(padding: tuple[int, ...], rows: Tensor = taps, mode: str = "constant") -> Tensor:
@@ -189,12 +218,12 @@ def check_fir_downsample(function: Callable) -> None:
         "the weights must sum to 1: divide by 64": 64 * right,
         "the weights must sum to 1: divide by 8 for each direction": 8 * right,
     }
-    _judge(function, function(image), right, mistakes)
+    judge(function, function(image), right, mistakes)
 
 
 def check_identity_loss(function: Callable) -> None:
     """(z_swap, z_source), each (B, dim), not of unit length -> the mean of 1 - cos."""
-    z_swap, z_source = _random(2, 4, 3) + 0.2
+    z_swap, z_source = draw(2, 4, 3) + 0.2
     cosine = F.cosine_similarity(z_swap, z_source, dim=1)  # (B,)
     table = F.normalize(z_swap, dim=1) @ F.normalize(z_source, dim=1).T  # (B, B)
     mistakes = {
@@ -209,12 +238,12 @@ def check_identity_loss(function: Callable) -> None:
         ),
         "each swap is compared with each source: only pairs belong together": (1 - table).mean(),
     }
-    _judge(function, function(z_swap, z_source), (1 - cosine).mean(), mistakes)
+    judge(function, function(z_swap, z_source), (1 - cosine).mean(), mistakes)
 
 
 def check_minibatch_stddev(function: Callable) -> None:
     """(x, num_groups) with x (B, C, H, W) -> (B, C + 1, H, W); a group is every num_groups-th image."""
-    x, groups = _random(6, 2, 3, 4), 2
+    x, groups = draw(6, 2, 3, 4), 2
 
     def appended(spread: Tensor, of: Tensor) -> Tensor:
         return torch.cat([x, spread[of].view(6, 1, 1, 1).expand(6, 1, 3, 4)], dim=1)
@@ -247,13 +276,13 @@ def check_minibatch_stddev(function: Callable) -> None:
         "this is the new channel alone: append it to x": right[:, -1:],
         "the new channel goes behind the others, not in front": right.roll(1, dims=1),
     }
-    _judge(function, function(x, groups), right, mistakes)
+    judge(function, function(x, groups), right, mistakes)
 
 
 def check_r1_penalty(function: Callable) -> None:
     """(logits, x) -> the mean over images of the squared length of d logit / d x, differentiable."""
-    weight = _random(2, 3, 3).requires_grad_()
-    x = _random(5, 4, 2, 3, 3)[0].requires_grad_()
+    weight = draw(2, 3, 3).requires_grad_()
+    x = draw(5, 4, 2, 3, 3)[0].requires_grad_()
     logits = (x * weight).flatten(1).sum(1) ** 2  # (B,)
     (slope,) = torch.autograd.grad(logits.sum(), x, retain_graph=True)
     squares = slope.flatten(1).square()  # (B, C * H * W)
@@ -270,13 +299,13 @@ def check_r1_penalty(function: Callable) -> None:
     }
     answer = function(logits, x)
     if weight.grad is not None or x.grad is not None:
-        raise _wrong(function, "backward() leaves gradients in the weights: use torch.autograd.grad")
-    _judge(function, answer, right, mistakes, praise=False)
+        raise wrong(function, "backward() leaves gradients in the weights: use torch.autograd.grad")
+    judge(function, answer, right, mistakes, praise=False)
     if not isinstance(answer, Tensor) or not answer.requires_grad:
-        raise _wrong(
+        raise wrong(
             function, "the penalty cannot be trained: create_graph=True is missing, or it was detached"
         )
-    _right(function)
+    say_right(function)
 
 
 def check_self_pairs(function: Callable) -> None:
@@ -291,7 +320,7 @@ def check_self_pairs(function: Callable) -> None:
 
     answer = function(source, target, count)
     if (source != kept).any() or (target != np.arange(20, 28)).any():
-        raise _wrong(function, "an argument was changed in place: copy the sources first")
+        raise wrong(function, "an argument was changed in place: copy the sources first")
     turned = target.copy()
     turned[:count] = kept[:count]
     mistakes = {
@@ -303,7 +332,7 @@ def check_self_pairs(function: Callable) -> None:
         "the wrong side was replaced: return the sources, with targets in the first places": turned,
         "the first pairs begin at 0: this leaves out the first": pairs(1, count + 1),
     }
-    _judge(function, answer, pairs(0, count), mistakes)
+    judge(function, answer, pairs(0, count), mistakes)
 
 
 def check_ema_update(function: Callable) -> None:
@@ -319,81 +348,4 @@ def check_ema_update(function: Callable) -> None:
         "this is the old average: the new value is ignored": average,
         "off by one: the average only decays, the new value is missing": decay * average,
     }
-    _judge(function, function(average, value, decay), decay * average + (1 - decay) * value, mistakes)
-
-
-def check_difference(function: Callable) -> None:
-    """(x_swap, x_true), each (3, H, W) in [-1, 1] -> (H, W), the mean absolute difference in gray levels."""
-    x_swap, x_true = _random(2, 3, 4, 5).clamp(-1, 1)
-    change = 127.5 * (x_swap - x_true)
-    mistakes = {
-        "this has a sign: take the absolute value": change.mean(0),
-        "take the absolute value before the mean: differences of two signs cancel": change.mean(0).abs(),
-        "in gray levels: a unit of [-1, 1] is 127.5 of them": change.abs().mean(0) / 127.5,
-        "a unit of [-1, 1] is 127.5 gray levels, not 255: the range is 2 wide": 2 * change.abs().mean(0),
-        "take the mean of the channels, not their sum": change.abs().sum(0),
-    }
-    _judge(function, function(x_swap, x_true), change.abs().mean(0), mistakes)
-
-
-def check_film(function: Callable) -> None:
-    """(z_a, z_b, frames) with z (dim,) -> (frames, dim) on the arc in even steps, the first A, the last B."""
-    (z_a, z_b), frames = F.normalize(_random(2, 5), dim=1), 4
-    points = {"right": torch.arange(4) / 3, "early": torch.arange(4) / 4, "inner": torch.arange(1, 5) / 5}
-    arcs = {k: torch.stack([smoothness.slerp(z_a, z_b, float(r)) for r in points[k]]) for k in points}
-    chord = torch.lerp(z_a, z_b, points["right"].double()[:, None])
-    mistakes = {
-        "the last frame must be B: divide by frames - 1": arcs["early"],
-        "both ends belong to the film: the first frame is A, the last is B": arcs["inner"],
-        "A and B are exchanged: the first frame is A": arcs["right"].flip(0),
-        "this is Lerp, the chord: it leaves the sphere": chord,
-        "this is Lerp scaled to unit length: its steps are not even": F.normalize(chord, dim=1),
-    }
-    _judge(function, function(z_a, z_b, frames), arcs["right"], mistakes)
-
-
-def _random(*shape: int) -> Tensor:
-    """The same random float64 numbers each time, without touching the global seed."""
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(7))
-
-
-def _wrong(function: Callable, message: str) -> WrongAnswer:
-    return WrongAnswer(f"{getattr(function, '__name__', 'the answer')}: {message}")
-
-
-def _right(function: Callable) -> None:
-    print(f"{getattr(function, '__name__', 'the answer')}: right")
-
-
-def _same(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and torch.allclose(a, b, rtol=1e-4, atol=1e-7)
-
-
-def _judge(
-    function: Callable, answer: Any, right: Any, mistakes: Mapping[str, Any], praise: bool = True
-) -> None:
-    """Print that the answer is right, or raise `WrongAnswer` with the mistake that explains it best."""
-    if answer is None:
-        raise _wrong(function, NO_RETURN)
-    try:
-        given = torch.as_tensor(answer).detach().double()
-    except (TypeError, ValueError, RuntimeError):
-        raise _wrong(function, f"a number or a tensor is expected, got a {type(answer).__name__}") from None
-    right = torch.as_tensor(right).detach().double()
-    if _same(given, right):
-        return _right(function) if praise else None
-    for message, value in mistakes.items():
-        if _same(given, torch.as_tensor(value).detach().double()):
-            raise _wrong(function, message)
-    if given.shape != right.shape:
-        raise _wrong(function, f"the shape is {tuple(given.shape)}, expected {tuple(right.shape)}")
-    if not given.isfinite().all():
-        raise _wrong(function, "the answer has values that are not finite")
-    if _same(given, -right):
-        raise _wrong(function, "the sign is wrong")
-    factor = (given * right).sum() / right.square().sum()
-    plain = right.numel() > 1 or min(abs(f - f.round()) for f in (factor, 1 / factor)) < 1e-4 < factor.abs()
-    if plain and _same(given, factor * right):  # one number is a multiple of any other: only whole factors
-        raise _wrong(function, f"a factor of {factor:.4g} too large")
-    worst = (given - right).abs().max()
-    raise _wrong(function, f"differs from the right answer by up to {worst:.4g}, and by no usual mistake")
+    judge(function, function(average, value, decay), decay * average + (1 - decay) * value, mistakes)

@@ -1,0 +1,258 @@
+"""Self-checks of the exercises of notebooks 07 to 11: scores, curves, costs, shares of a batch, alarms.
+
+`checks` offers them too. Depends on checks_base and slerp.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from smoothswap_lib import smoothness
+from smoothswap_lib.checks_base import NO_RETURN, draw, judge, say_right, wrong
+
+
+def check_relative_distance(function: Callable) -> None:
+    """(z_swap, z_source, z_target), each (B, dim) -> (B,): 0 at the source, 1 at the target (Sec. 5.2)."""
+    z_swap, z_source, z_target = draw(3, 4, 5)
+
+    def ratio(length: Callable[[Tensor], Tensor]) -> Tensor:
+        to_source, to_target = length(z_swap - z_source), length(z_swap - z_target)
+        return to_source / (to_source + to_target)
+
+    to_source, to_target = (torch.linalg.vector_norm(z_swap - z, dim=1) for z in (z_source, z_target))
+    ends = torch.linalg.vector_norm(z_source - z_target, dim=1)
+    far = [1 - F.cosine_similarity(z_swap, z, dim=1) for z in (z_source, z_target)]
+    right = to_source / (to_source + to_target)
+    mistakes = {
+        "the other way round: at the source it must be 0, at the target 1": 1 - right,
+        "divide by the sum of both distances, not by the one to the target": to_source / to_target,
+        "divide by the sum of the swap's two distances, not by that of source and target": to_source / ends,
+        "the division by the sum of both distances is missing": to_source,
+        "a distance is a length: the root is missing": ratio(lambda gap: gap.square().sum(1)),
+        "the distance is Euclidean: square, add, take the root": ratio(lambda gap: gap.abs().sum(1)),
+        "the distance is Euclidean; these are made of cosines": far[0] / (far[0] + far[1]),
+        "wrong axis: a distance runs over dim 1, the vector, not over the batch": (
+            ratio(lambda gap: torch.linalg.vector_norm(gap, dim=0))
+        ),
+        "one distance for the whole batch: each swap has its own": ratio(torch.linalg.vector_norm),
+        "the answer has one number a swap: the mean comes later": right.mean(),
+        "divide swap by swap: this is a ratio of means": to_source.mean() / (to_source + to_target).mean(),
+    }
+    judge(function, function(z_swap, z_source, z_target), right, mistakes)
+
+
+def check_redrawn_mean(function: Callable) -> None:
+    """(values, source, target, drawn): a pair counts as often as its source times its target was drawn."""
+    values = draw(6).numpy()
+    source, target = np.array([0, 1, 2, 3, 0, 2]), np.array([1, 2, 3, 0, 2, 1])
+    drawn = np.array([2, 0, 2, 1])  # of the people 0 to 3; 3 is left out, 2 is there twice
+    count = np.bincount(drawn, minlength=4)
+    times, there = count[source] * count[target], (count > 0)[source] & (count > 0)[target]
+    mistakes = {
+        "nothing was redrawn: this is the plain mean": values.mean(),
+        "redraw people, not pairs: `drawn` holds people, it is no list of rows": values[drawn].mean(),
+        "the target counts too: this redraws sources only": np.average(values, weights=count[source]),
+        "the source counts too: this redraws targets only": np.average(values, weights=count[target]),
+        "a pair needs both its people: multiply how often they were drawn, do not add": (
+            np.average(values, weights=count[source] + count[target])
+        ),
+        "a person drawn twice counts twice: this asks only who was drawn": values[there].mean(),
+        "divide by the sum of the weights, not by the number of pairs": (times * values).mean(),
+        "divide by the sum of the weights: this is the sum alone": (times * values).sum(),
+        "divide by the sum of the weights, not by the pairs that are left": (times * values).sum()
+        / there.sum(),
+    }
+    judge(function, function(values, source, target, drawn), np.average(values, weights=times), mistakes)
+
+
+def check_steps_to_level(function: Callable) -> None:
+    """(step, loss, level), (n,) with NaN at the beginning -> the first step at the level or below, or NaN."""
+    step, loss = np.arange(20, 100, 10), np.array([np.nan, np.nan, 0.9, 0.6, 0.7, 0.5, 0.3, 0.4])
+    mistakes = {
+        "this is the row; the answer is its step": 3,
+        "a NaN is no loss yet: the running mean begins later": step[0],
+        "the first step, not the one from which on the loss stays there": 70,
+        "the first step, not the lowest point": step[6],
+        "the first step, not the last": step[-1],
+        "at the level or below, not nearest to it": 60,
+        "at the level or below: this is the first step above": 40,
+        "a step of the curve: nothing is interpolated": 48,
+        "this counts the rows; the answer is a step": 4,
+    }
+    judge(function, function(step, loss, 0.66), 50, mistakes, praise=False)
+    equal = {"a loss that is at the level has reached it: <=, not <": 70}
+    judge(function, function(step, loss, 0.6), 50, equal, praise=False)
+    never = "a curve that never gets there has no such step: the answer is NaN"
+    try:
+        answer = function(step, loss, 0.1)
+    except (IndexError, ValueError) as error:
+        raise wrong(function, f"{never} (now: {type(error).__name__})") from error
+    if answer is None or not np.isnan(answer):
+        raise wrong(function, f"{never}, not {answer}")
+    say_right(function)
+
+
+def check_claim_verdict(function: Callable) -> None:
+    """(value, low, high, limit, neutral) -> the ledger's verdict on "at most `limit`"."""
+    yes, trend, no = "reproduced", "reproduced in trend", "not reproduced"
+    cases = {  # (value, low, high, limit, neutral): (verdict, what a wrong one means)
+        (0.2, 0.1, 0.24, 0.25, 1.0): (yes, "a value below the limit is what was claimed"),
+        (1.2, 1.1, 1.3, 0.25, 1.0): (no, "this lies on the wrong side of neutral, interval and all"),
+        (0.9, 0.8, 0.95, 0.25, 1.0): (trend, "above the limit, and all of the interval below neutral"),
+        (0.9, 0.8, 1.1, 0.25, 1.0): (no, "the interval holds neutral: no difference is possible too"),
+        (0.2, 0.1, 0.3, 0.25, 1.0): (yes, "the value decides on 'reproduced', not the interval's end"),
+        (0.25, 0.2, 0.28, 0.25, 1.0): (yes, "'at most' holds the limit itself"),
+        (0.02, 0.01, 0.03, -0.05, 0.0): (no, "use `neutral`: of a difference it is 0, not 1"),
+    }
+    answers = [function(*case) for case in cases]
+    if None in answers:
+        raise wrong(function, NO_RETURN)
+    if unknown := {str(answer) for answer in answers} - {yes, trend, no}:
+        raise wrong(function, f"{min(unknown)!r} is no verdict: say '{yes}', '{trend}' or '{no}'")
+    if answers[:2] == [no, yes]:
+        raise wrong(function, "the other way round: a value at the limit or below it is 'reproduced'")
+    for answer, (case, (right, meaning)) in zip(answers, cases.items()):
+        if answer != right:
+            value, low, high, limit, neutral = case
+            numbers = f"{value} [{low}, {high}], limit {limit}, neutral {neutral}"
+            raise wrong(function, f"{meaning} ({numbers}: '{right}')")
+    say_right(function)
+
+
+def check_difference(function: Callable) -> None:
+    """(x_swap, x_true), each (3, H, W) in [-1, 1] -> (H, W), the mean absolute difference in gray levels."""
+    x_swap, x_true = draw(2, 3, 4, 5).clamp(-1, 1)
+    change = 127.5 * (x_swap - x_true)
+    mistakes = {
+        "this has a sign: take the absolute value": change.mean(0),
+        "take the absolute value before the mean: differences of two signs cancel": change.mean(0).abs(),
+        "in gray levels: a unit of [-1, 1] is 127.5 of them": change.abs().mean(0) / 127.5,
+        "a unit of [-1, 1] is 127.5 gray levels, not 255: the range is 2 wide": 2 * change.abs().mean(0),
+        "take the mean of the channels, not their sum": change.abs().sum(0),
+    }
+    judge(function, function(x_swap, x_true), change.abs().mean(0), mistakes)
+
+
+def check_film(function: Callable) -> None:
+    """(z_a, z_b, frames) with z (dim,) -> (frames, dim) on the arc in even steps, the first A, the last B."""
+    (z_a, z_b), frames = F.normalize(draw(2, 5), dim=1), 4
+    points = {"right": torch.arange(4) / 3, "early": torch.arange(4) / 4, "inner": torch.arange(1, 5) / 5}
+    arcs = {k: torch.stack([smoothness.slerp(z_a, z_b, float(r)) for r in points[k]]) for k in points}
+    chord = torch.lerp(z_a, z_b, points["right"].double()[:, None])
+    mistakes = {
+        "the last frame must be B: divide by frames - 1": arcs["early"],
+        "both ends belong to the film: the first frame is A, the last is B": arcs["inner"],
+        "A and B are exchanged: the first frame is A": arcs["right"].flip(0),
+        "this is Lerp, the chord: it leaves the sphere": chord,
+        "this is Lerp scaled to unit length: its steps are not even": F.normalize(chord, dim=1),
+    }
+    judge(function, function(z_a, z_b, frames), arcs["right"], mistakes)
+
+
+def check_convolution_cost(function: Callable) -> None:
+    """(channels_in, channels_out, kernel, pixels) -> (parameters with biases, multiply-adds of one image)."""
+    channels_in, channels_out, kernel, pixels = 5, 7, 3, 4
+    answer = function(channels_in, channels_out, kernel, pixels)
+    if answer is None:
+        raise wrong(function, NO_RETURN)
+    if not isinstance(answer, (tuple, list)) or len(answer) != 2:
+        raise wrong(function, "the answer must be two numbers: parameters, multiply-adds")
+    taps, places = channels_in * kernel**2, pixels**2
+    held, work = channels_out * (taps + 1), channels_out * taps * places
+    if tuple(answer) == (work, held):
+        raise wrong(function, "wrong order: parameters first, then multiply-adds")
+    of_parameters = {
+        "parameters: one bias an output channel is missing": channels_out * taps,
+        "parameters: a bias belongs to an output channel, not to an input channel": (
+            channels_out * taps + channels_in
+        ),
+        "parameters: a kernel is square, kernel x kernel taps": channels_out * (channels_in * kernel + 1),
+        "parameters: each output channel has taps for every input channel": channels_out * (kernel**2 + 1),
+        "parameters: all places share them, so pixels do not count": held * places,
+        "parameters: each output channel has taps of its own": taps + 1,
+    }
+    of_work = {
+        "multiply-adds: each is one, not two operations": 2 * work,
+        "multiply-adds: the picture is square, pixels x pixels places": channels_out * taps * pixels,
+        "multiply-adds: at every place, not once": channels_out * taps,
+        "multiply-adds: a bias multiplies nothing, leave it out": held * places,
+        "multiply-adds: a kernel is square, kernel x kernel taps": work // kernel,
+        "multiply-adds: every input channel has its taps": work // channels_in,
+        "multiply-adds: for every output channel": work // channels_out,
+    }
+    judge(function, answer[0], held, of_parameters, praise=False)
+    judge(function, answer[1], work, of_work)
+
+
+def check_process_share(function: Callable) -> None:
+    """(step, process, processes, total, batch_size, seed) -> indices of this process' part of a batch."""
+    total, batch_size = 1000, 8
+
+    def share(process: int, processes: int, step: int = 3, seed: int = 0) -> list[int]:
+        answer = function(step, process, processes, total, batch_size, seed)
+        if answer is None:
+            raise wrong(function, NO_RETURN)
+        return np.asarray(answer).ravel().tolist()
+
+    whole = share(0, 1)
+    if len(whole) != batch_size:
+        raise wrong(function, f"one process takes the whole batch: {len(whole)} images, not {batch_size}")
+    if min(whole) < 0 or max(whole) >= total:
+        raise wrong(function, f"an index lies outside of 0 to {total - 1}")
+    if share(0, 1) != whole:
+        raise wrong(function, "a second call gives other images: a resumed run would go on with other ones")
+    if share(0, 1, step=4) == whole:
+        raise wrong(function, "every step takes the same images: put the step into the seed")
+    if share(0, 1, seed=1) == whole:
+        raise wrong(function, "every seed takes the same images")
+    for processes in (2, 4):
+        parts = [share(process, processes) for process in range(processes)]
+        told = f"with {processes} processes"
+        if len(parts[0]) == batch_size:
+            raise wrong(function, f"{told} each takes a whole batch: the batch size counts over all of them")
+        if parts[0] == parts[1]:
+            raise wrong(function, f"{told} all take the same images: each has its own part")
+        together = [index for part in parts for index in part]
+        if not set(together) <= set(whole):
+            raise wrong(
+                function, f"{told} other images are taken than by one: draw the whole batch, then share"
+            )
+        if sorted(together) != sorted(whole):
+            raise wrong(function, f"{told} an image is left out or taken twice")
+        if len({len(part) for part in parts}) > 1:
+            raise wrong(function, f"{told} the parts are of different sizes")
+    say_right(function)
+
+
+def check_hits_at(function: Callable) -> None:
+    """(score_swap, score_real, share) -> the most hits with at most that share of false alarms."""
+    score_real = np.linspace(-3.0, 1.75, 20)[np.random.default_rng(7).permutation(20)]
+    score_swap = np.array([1.4, -0.6, 3.0, 0.6, -2.2, 1.6, 2.5, 1.1, 0.2, -2.9])
+    falling, share = np.sort(score_real)[::-1], 0.1  # 2 of 20 renders may raise an alarm
+
+    def hits(threshold: float) -> float:
+        return float((score_swap > threshold).mean())
+
+    right = hits(falling[2])
+    mistakes = {
+        "the threshold comes from the renders, the hits from the swaps: these are false alarms": share,
+        "swaps and renders are exchanged": (score_real > np.sort(score_swap)[::-1][1]).mean(),
+        "the false alarms are the renders above the threshold: sort from the highest": hits(
+            np.sort(score_real)[2]
+        ),
+        "an alarm is a score above the threshold: these are the misses": 1 - right,
+        "one more false alarm is allowed: off by one": hits(falling[1]),
+        "one false alarm too many: off by one": hits(falling[3]),
+        "0 is where the training set the threshold: choose it from the renders": hits(0.0),
+        "a share of the swaps, not their number": right * len(score_swap),
+        "this is the area under the curve: at one threshold there is one number": (
+            (score_swap[:, None] > score_real).mean()
+        ),
+        "no threshold at all: every swap is a hit": 1.0,
+    }
+    judge(function, function(score_swap, score_real, share), right, mistakes, praise=False)
+    none = {"with no false alarm allowed the threshold is the highest score of a render": 1.0}
+    judge(function, function(score_swap, score_real, 0.0), hits(falling[0]), none)

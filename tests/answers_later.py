@@ -1,0 +1,201 @@
+"""Right and typical wrong answers to the exercises of notebooks 07 to 11, which test_checks.py runs."""
+
+import math
+
+import numpy as np
+import torch
+
+
+def euclid(a, b):
+    return ((a - b) ** 2).sum(-1).sqrt()
+
+
+def relative(swap, source, target, gap=euclid):
+    return 1 / (1 + gap(swap, target) / gap(swap, source))
+
+
+def redrawn(values, source, target, drawn, ends=None, count=None, divide=None):
+    """By loops: the mean over pairs, each as often as its people were drawn; with switches for mistakes."""
+    count = count or (lambda person: sum(int(d) == person for d in drawn))
+    ends = ends or (lambda s, t: count(s) * count(t))
+    weights = [ends(int(s), int(t)) for s, t in zip(source, target)]
+    total = sum(w * v for w, v in zip(weights, values))
+    return total / (sum(weights) if divide is None else divide(weights))
+
+
+def times(drawn):
+    return lambda person: int((drawn == person).sum())
+
+
+def steps_to(step, loss, level):
+    for k, value in zip(step, loss):
+        if value <= level:
+            return k
+    return math.nan
+
+
+def verdict(value, low, high, limit, neutral):
+    if value <= limit:
+        return "reproduced"
+    return "reproduced in trend" if high < neutral else "not reproduced"
+
+
+def cost(channels_in, channels_out, kernel, pixels):
+    weights = channels_in * channels_out * kernel * kernel
+    return weights + channels_out, weights * pixels * pixels
+
+
+def held(change):
+    """`cost` with other parameters."""
+    return lambda *numbers: (change(*numbers), cost(*numbers)[1])
+
+
+def work(change):
+    """`cost` with other multiply-adds."""
+    return lambda *numbers: (cost(*numbers)[0], change(*numbers))
+
+
+def dealt(step, process, processes, total, batch_size, seed):
+    batch = np.random.default_rng((seed, step)).integers(total, size=batch_size)
+    return batch[process::processes]
+
+
+def in_blocks(step, process, processes, *rest):
+    return np.split(dealt(step, 0, 1, *rest), processes)[process]
+
+
+def hits_at(swap, real, share, order=-1, move=0, above=True):
+    threshold = np.sort(real)[::order][int(share * len(real)) + move]
+    return np.mean(swap > threshold if above else swap <= threshold)
+
+
+RIGHT = {
+    "relative_distance": relative,
+    "redrawn_mean": redrawn,
+    "steps_to_level": steps_to,
+    "claim_verdict": verdict,
+    "convolution_cost": cost,
+    "process_share": in_blocks,
+    "hits_at": hits_at,
+}
+WRONG = {
+    "relative_distance": {
+        "the other way round": lambda swap, source, target: relative(swap, target, source),
+        "not by the one to the target": lambda swap, source, target: (
+            euclid(swap, source) / euclid(swap, target)
+        ),
+        "not by that of source and target": lambda a, s, t: euclid(a, s) / euclid(s, t),
+        "division by the sum of both distances is missing": lambda a, s, t: euclid(a, s),
+        "the root is missing": lambda *z: relative(*z, gap=lambda a, b: euclid(a, b) ** 2),
+        "square, add, take the root": lambda *z: relative(*z, gap=lambda a, b: (a - b).abs().sum(1)),
+        "made of cosines": lambda *z: relative(*z, gap=lambda a, b: 1 - torch.cosine_similarity(a, b)),
+        "wrong axis": lambda *z: relative(*z, gap=lambda a, b: (a - b).norm(dim=0)),
+        "one distance for the whole batch": lambda *z: relative(*z, gap=lambda a, b: (a - b).norm()),
+        "the mean comes later": lambda *z: relative(*z).mean(),
+        "ratio of means": lambda a, s, t: 1 / (1 + euclid(a, t).mean() / euclid(a, s).mean()),
+    },
+    "redrawn_mean": {
+        "nothing was redrawn": lambda values, source, target, drawn: values.mean(),
+        "redraw people, not pairs": lambda values, source, target, drawn: values[drawn].mean(),
+        "the target counts too": lambda *a: redrawn(*a, ends=lambda s, t: times(a[3])(s)),
+        "the source counts too": lambda *a: redrawn(*a, ends=lambda s, t: times(a[3])(t)),
+        "do not add": lambda *a: redrawn(*a, ends=lambda s, t: times(a[3])(s) + times(a[3])(t)),
+        "asks only who was drawn": lambda *a: redrawn(*a, count=lambda person: int(person in a[3])),
+        "not by the number of pairs": lambda *a: redrawn(*a, divide=len),
+        "this is the sum alone": lambda *a: redrawn(*a, divide=lambda weights: 1),
+        "not by the pairs that are left": lambda *a: redrawn(*a, divide=np.count_nonzero),
+    },
+    "steps_to_level": {
+        "this is the row": lambda step, loss, level: np.flatnonzero(loss <= level)[0],
+        "a NaN is no loss yet": lambda step, loss, level: step[~(loss > level)][0],
+        "from which on the loss stays there": lambda step, loss, level: step[
+            np.flatnonzero(loss > level)[-1] + 1
+        ],
+        "not the lowest point": lambda step, loss, level: step[np.nanargmin(loss)],
+        "the first step, not the last": lambda step, loss, level: step[loss <= level][-1],
+        "not nearest to it": lambda step, loss, level: step[np.nanargmin(abs(loss - level))],
+        "the first step above": lambda step, loss, level: step[loss > level][0],
+        "nothing is interpolated": lambda step, loss, level: np.interp(-level, -loss[2:4], step[2:4]),
+        "counts the rows": lambda step, loss, level: (loss <= level).sum(),
+        "<=, not <": lambda step, loss, level: step[loss < level][0],
+        "the answer is NaN (now: IndexError)": lambda step, loss, level: step[loss <= level][0],
+        "the answer is NaN, not 20": lambda step, loss, level: step[np.argmax(loss <= level)],
+    },
+    "claim_verdict": {
+        "the other way round": lambda value, low, high, limit, neutral: (
+            "not reproduced" if value <= limit else "reproduced"
+        ),
+        "'no' is no verdict": lambda value, low, high, limit, neutral: "yes" if value <= limit else "no",
+        "a value below the limit is what was claimed": lambda *a: "not reproduced",
+        "on the wrong side of neutral": lambda *a: "reproduced",
+        "all of the interval below neutral": lambda value, low, high, limit, neutral: (
+            "reproduced" if value <= limit else "not reproduced"
+        ),
+        "no difference is possible too": lambda value, low, high, limit, neutral: verdict(
+            value, low, value, limit, neutral
+        ),
+        "not the interval's end": lambda value, low, high, limit, neutral: verdict(
+            high, low, high, limit, neutral
+        ),
+        "holds the limit itself": lambda value, low, high, limit, neutral: verdict(
+            value + 1e-9, low, high, limit, neutral
+        ),
+        "of a difference it is 0": lambda value, low, high, limit, neutral: verdict(
+            value, low, high, limit, 1
+        ),
+    },
+    "convolution_cost": {
+        "two numbers": lambda *n: cost(*n)[0],
+        "wrong order": lambda *n: cost(*n)[::-1],
+        "one bias an output channel is missing": held(lambda i, o, k, p: i * o * k * k),
+        "not to an input channel": held(lambda i, o, k, p: i * o * k * k + i),
+        "parameters: a kernel is square": held(lambda i, o, k, p: i * o * k + o),
+        "taps for every input channel": held(lambda i, o, k, p: o * k * k + o),
+        "pixels do not count": held(lambda i, o, k, p: (i * o * k * k + o) * p * p),
+        "has taps of its own": held(lambda i, o, k, p: i * k * k + 1),
+        "not two operations": work(lambda i, o, k, p: 2 * i * o * k * k * p * p),
+        "the picture is square": work(lambda i, o, k, p: i * o * k * k * p),
+        "at every place, not once": work(lambda i, o, k, p: i * o * k * k),
+        "a bias multiplies nothing": work(lambda i, o, k, p: (i * k * k + 1) * o * p * p),
+        "multiply-adds: a kernel is square": work(lambda i, o, k, p: i * o * k * p * p),
+        "every input channel has its taps": work(lambda i, o, k, p: o * k * k * p * p),
+        "for every output channel": work(lambda i, o, k, p: i * k * k * p * p),
+    },
+    "process_share": {
+        "each takes a whole batch": lambda step, process, processes, *rest: dealt(step, 0, 1, *rest),
+        "all take the same images": lambda step, process, processes, *rest: dealt(step, 0, processes, *rest),
+        "draw the whole batch, then share": lambda step, process, n, total, size, seed: np.random.default_rng(
+            (seed, step, process)
+        ).integers(total, size=size // n),
+        "put the step into the seed": lambda step, *rest: dealt(0, *rest),
+        "every seed takes the same images": lambda *a: dealt(*a[:-1], 0),
+        "a second call gives other images": lambda step, process, n, total, size, seed: (
+            np.random.default_rng().integers(total, size=size // n)
+        ),
+        "left out or taken twice": lambda step, process, processes, *rest: dealt(step, 0, 1, *rest)[
+            process : process + 8 // processes
+        ],
+        "different sizes": lambda step, process, processes, *rest: (
+            dealt(step, 0, 1, *rest)[[slice(3), slice(3, None), slice(0), slice(0)][process]]
+            if processes > 1
+            else dealt(step, 0, 1, *rest)
+        ),
+        "one process takes the whole batch: 7": lambda *a: dealt(*a)[1:],
+        "lies outside of 0 to 999": lambda *a: dealt(*a) + 1000,
+    },
+    "hits_at": {
+        "these are false alarms": lambda swap, real, share: hits_at(real, real, share),
+        "exchanged": lambda swap, real, share: hits_at(real, swap, share),
+        "sort from the highest": lambda swap, real, share: hits_at(swap, real, share, order=1),
+        "these are the misses": lambda swap, real, share: hits_at(swap, real, share, above=False),
+        "one more false alarm is allowed": lambda swap, real, share: hits_at(swap, real, share, move=-1),
+        "one false alarm too many": lambda swap, real, share: hits_at(swap, real, share, move=1),
+        "0 is where the training set the threshold": lambda swap, real, share: np.mean(swap > 0),
+        "not their number": lambda swap, real, share: hits_at(swap, real, share) * len(swap),
+        "area under the curve": lambda swap, real, share: np.mean(swap[:, None] > real),
+        "every swap is a hit": lambda swap, real, share: 1.0,
+        "the highest score of a render": lambda swap, real, share: (
+            np.mean(swap > np.sort(real)[-int(share * len(real)) - 1]) if share else 1.0
+        ),
+    },
+}
