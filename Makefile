@@ -30,9 +30,11 @@ help:  ## list these commands
 tutorial: $(READY)  ## run every notebook in order with the quick profile, into build/tutorial/
 	@$(BIN)/python notebooks/run.py tutorial $(NB)
 
-test: $(READY) $(BOOK_READY)  ## lint, unit tests, every notebook alone through papermill, and nbval
+# Each notebook is run once, by tests/test_notebooks.py, and 00 by nbval itself, too.
+test: $(READY) $(BOOK_READY)  ## lint, unit tests, every notebook alone, its outputs compared with the saved ones
 	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
-	  --nbval --nbval-current-env --nbval-cell-timeout 900 --continue-on-collection-errors tests notebooks
+	  --nbval --nbval-current-env --nbval-cell-timeout 900 --continue-on-collection-errors \
+	  tests notebooks/00_overview.ipynb
 
 lab: $(READY)  ## open JupyterLab on the notebooks
 	@$(BIN)/jupyter lab notebooks

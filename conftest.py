@@ -1,10 +1,22 @@
-"""pytest for the whole checkout: no network, no windows, nbval's settings, the seconds of each file."""
+"""pytest for the whole checkout: no network, no windows, nbval's settings, long files first, seconds."""
 
 import os
 from collections import defaultdict
 
 import matplotlib
+import pytest
 import run
+
+# The longest first: one that begins last leaves the other workers idle.
+LONG_FILES = (
+    "test_notebooks.py",
+    "test_lab_browser.py",
+    "test_book_browser.py",
+    "test_engine.py",
+    "test_costs.py",
+    "test_processes.py",
+)
+SPLIT = "tests/test_notebooks.py::test_notebook_runs_alone"  # of this file each test may go to another worker
 
 
 def pytest_configure():
@@ -17,6 +29,25 @@ def pytest_collectstart(collector):
     # The contract forbids stderr in what is saved, so nothing is hidden from a reader by this.
     if collector.__class__.__name__ == "IPyNbFile":
         collector.skip_compare = (*collector.skip_compare, "stderr")
+
+
+def pytest_collection_modifyitems(items):
+    order = {name: place for place, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """`--dist loadfile`: a file's tests stay with one worker and their fixtures, but for those of SPLIT."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            return nodeid if nodeid.startswith(SPLIT) else super()._split_scope(nodeid)
+
+    return Scheduling(config, log)
 
 
 def pytest_terminal_summary(terminalreporter):

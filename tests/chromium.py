@@ -16,7 +16,7 @@ FLAGS = (
     "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--no-proxy-server",
 )  # fmt: skip
-SECONDS = 60  # that a machine with other work may take for one step
+SECONDS = 180  # that a machine with much other work may take for one step
 
 
 def start(profile, *flags):

@@ -1,11 +1,13 @@
 """What several test files share: the head model, a small built data set, a finished run of each loop."""
 
+import os
 from dataclasses import replace
 
 import book
 import pytest
 import tiny_runs
 import torch
+from filelock import FileLock
 from people import FEW, PASSPORT, SIZE, draw
 
 from smoothswap_lib import embedder, head
@@ -15,6 +17,18 @@ from smoothswap_lib.render import render_with_truth, use_one_thread
 
 # 20 identities are the fewest that ten folds of verification pairs allow.
 TINY = {"split": "test", "seed": 5, "identities": 20, "images": 1, "attributes": 2, "size": 16, "samples": 1}
+
+
+def once(tmp_path_factory, name, make):
+    """The folder that `make(folder)` writes, made by the first worker of xdist that asks; only to be read."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with FileLock(f"{folder}.lock"):
+        folder.mkdir(exist_ok=True)
+        if not (folder / "made").exists():
+            make(folder / "whole")
+            (folder / "made").touch()  # not there after a failure, which the next worker then shows too
+    return folder / "whole"
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +52,7 @@ def passport(one_thread):
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
     """The folder of a built test split: 20 identities, 2 shared attribute sets and 1 free image, 16 px."""
-    return build(tmp_path_factory.mktemp("built") / "tiny", **TINY, processes=2)
+    return once(tmp_path_factory, "tiny", lambda folder: build(folder, **TINY, processes=1, resume=True))
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +77,8 @@ def site(tmp_path_factory):
     """The built book's folder of pages; about 15 s on a quiet core."""
     if book.missing():
         pytest.skip(book.missing())
-    out = tmp_path_factory.mktemp("book")
-    assert book.main(["--out", str(out)]) == 0
-    return (out / "html").resolve()
+
+    def make(out):
+        assert book.main(["--out", str(out)]) == 0
+
+    return (once(tmp_path_factory, "book", make) / "html").resolve()

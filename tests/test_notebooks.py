@@ -1,10 +1,10 @@
-"""The committed notebooks: all there, true to their contract, and each able to run alone.
+"""The committed notebooks: all there, true to their contract, each runs alone and shows what is saved.
 
-nbval compares saved outputs with fresh ones when `make test` passes it the notebooks. These tests
-hold what it would let pass: missing notebooks, cells never run, outputs that hide or are not there.
+Each is run once, by papermill in a read-only copy of the checkout, and nbval's comparison holds what came out
+beside what is saved. The contract holds what nbval would let pass: cells never run, missing outputs, pictures
+without words.
 """
 
-import os
 import re
 import shutil
 import stat
@@ -14,6 +14,8 @@ import contract
 import nbformat
 import pytest
 import run
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+from nbval.plugin import IPyNbFile, coalesce_streams
 
 COURSE = (
     "00_overview",
@@ -89,9 +91,32 @@ def read_only_checkout(tmp_path_factory):
         folder.chmod(stat.S_IRWXU)
 
 
+def fresh_outputs(executed):
+    """The outputs of each code cell that stands in the notebook itself; papermill injects one more."""
+    cells = [cell for _, cell in contract.code_cells(executed)]
+    return [cell.outputs for cell in cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+
+
+def differences(path, executed, session):
+    """Where nbval finds other outputs than those saved in the notebook at `path`: its words, a text a cell.
+
+    stderr is not compared, as conftest.py's hook says; what a cell's tags say about its outputs is obeyed.
+    """
+    file = IPyNbFile.from_parent(session, path=path)
+    session.config.hook.pytest_collectstart(collector=file)  # of every conftest.py: the copy lies elsewhere
+    found = []
+    for cell, outputs in zip(file.collect(), fresh_outputs(executed), strict=True):
+        saved, outputs = coalesce_streams(cell.cell.outputs), coalesce_streams(outputs)
+        if cell.options["check"] and not cell.compare_outputs(outputs, saved):
+            found.append("\n".join([f"cell {cell.cell_num}: {cell.cell.source}", *cell.comparison_traceback]))
+    return found
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_notebook_runs_alone_from_a_read_only_checkout(name, read_only_checkout, tmp_path, monkeypatch):
+def test_notebook_runs_alone_from_a_read_only_checkout(
+    name, read_only_checkout, tmp_path, monkeypatch, request
+):
     shutil.rmtree(read_only_checkout / "build")  # nothing that another notebook left helps this one
     (read_only_checkout / "build").mkdir()
     monkeypatch.setenv("PYTHONPATH", str(read_only_checkout))
@@ -103,4 +128,33 @@ def test_notebook_runs_alone_from_a_read_only_checkout(name, read_only_checkout,
     assert result.error is None, result.error
     # A superuser may write where others may not, so what changed is looked at too.
     assert listing(read_only_checkout) == before, "the notebook wrote outside build/"
-    assert os.path.getsize(tmp_path / "out" / f"{name}.ipynb") > 0
+    executed = nbformat.read(tmp_path / "out" / f"{name}.ipynb", as_version=4)
+    other = differences(path_of(name), executed, request.session)
+    assert not other, f"{name} shows something else than what is saved:\n" + "\n\n".join(other)
+
+
+def printing(*texts, tags=()):
+    """A notebook of one cell that printed the texts, or of one that papermill injected and that one."""
+    outputs = [new_output("stream", name=name, text=text) for name, text in texts]
+    injected = new_code_cell("PROFILE = 1", metadata={"tags": ["injected-parameters"]})
+    return new_notebook(
+        cells=[injected, new_code_cell("print()", outputs=outputs, metadata={"tags": list(tags)})]
+    )
+
+
+@pytest.mark.parametrize(
+    "fresh, tags, differs",
+    [
+        ([("stdout", "1\n"), ("stdout", "2\n")], [], False),
+        ([("stdout", "1\n2\n"), ("stderr", "100 %\n")], [], False),
+        ([("stdout", "1\n3\n")], [], True),
+        ([("stdout", "1\n3\n")], ["nbval-ignore-output"], False),
+        ([], [], True),
+    ],
+)
+def test_another_output_than_the_saved_one_is_found(fresh, tags, differs, tmp_path, request):
+    saved = printing(("stdout", "1\n2\n"), tags=tags)
+    nbformat.write(new_notebook(cells=saved.cells[1:]), tmp_path / "toy.ipynb")
+    found = differences(tmp_path / "toy.ipynb", printing(*fresh), request.session)
+    assert bool(found) == differs
+    assert all("cell 0: print()" in text for text in found)
