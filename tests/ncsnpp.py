@@ -3,20 +3,27 @@
 Used by the tests of the generator and by `benchmarks/bench_peers.py`.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from diffusers import UNet2DModel
 from torch import nn
 
 from smoothswap_lib.generator import Generator
 from smoothswap_lib.layers import ResidualBlock
 
+if TYPE_CHECKING:
+    from diffusers import UNet2DModel
+
 
 def diffusers_unet(size, width, channel_multipliers, blocks_per_level, attention_resolutions) -> UNet2DModel:
     """Diffusers' network of a generator's configuration."""
+    from diffusers import UNet2DModel  # takes seconds, and each of xdist's workers imports this file
+
     attends = [size >> level in attention_resolutions for level in range(len(channel_multipliers))]
     return UNet2DModel(
         sample_size=size,
