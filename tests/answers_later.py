@@ -1,4 +1,4 @@
-"""Right and typical wrong answers to the exercises of notebooks 07 to 11, which test_checks.py runs."""
+"""Right and typical wrong answers to the exercises of notebooks 07 and 08, which test_checks.py runs."""
 
 import math
 
@@ -40,43 +40,11 @@ def verdict(value, low, high, limit, neutral):
     return "reproduced in trend" if high < neutral else "not reproduced"
 
 
-def cost(channels_in, channels_out, kernel, pixels):
-    weights = channels_in * channels_out * kernel * kernel
-    return weights + channels_out, weights * pixels * pixels
-
-
-def held(change):
-    """`cost` with other parameters."""
-    return lambda *numbers: (change(*numbers), cost(*numbers)[1])
-
-
-def work(change):
-    """`cost` with other multiply-adds."""
-    return lambda *numbers: (cost(*numbers)[0], change(*numbers))
-
-
-def dealt(step, process, processes, total, batch_size, seed):
-    batch = np.random.default_rng((seed, step)).integers(total, size=batch_size)
-    return batch[process::processes]
-
-
-def in_blocks(step, process, processes, *rest):
-    return np.split(dealt(step, 0, 1, *rest), processes)[process]
-
-
-def hits_at(swap, real, share, order=-1, move=0, above=True):
-    threshold = np.sort(real)[::order][int(share * len(real)) + move]
-    return np.mean(swap > threshold if above else swap <= threshold)
-
-
 RIGHT = {
     "relative_distance": relative,
     "redrawn_mean": redrawn,
     "steps_to_level": steps_to,
     "claim_verdict": verdict,
-    "convolution_cost": cost,
-    "process_share": in_blocks,
-    "hits_at": hits_at,
 }
 WRONG = {
     "relative_distance": {
@@ -142,60 +110,6 @@ WRONG = {
         ),
         "of a difference it is 0": lambda value, low, high, limit, neutral: verdict(
             value, low, high, limit, 1
-        ),
-    },
-    "convolution_cost": {
-        "two numbers": lambda *n: cost(*n)[0],
-        "wrong order": lambda *n: cost(*n)[::-1],
-        "one bias an output channel is missing": held(lambda i, o, k, p: i * o * k * k),
-        "not to an input channel": held(lambda i, o, k, p: i * o * k * k + i),
-        "parameters: a kernel is square": held(lambda i, o, k, p: i * o * k + o),
-        "taps for every input channel": held(lambda i, o, k, p: o * k * k + o),
-        "pixels do not count": held(lambda i, o, k, p: (i * o * k * k + o) * p * p),
-        "has taps of its own": held(lambda i, o, k, p: i * k * k + 1),
-        "not two operations": work(lambda i, o, k, p: 2 * i * o * k * k * p * p),
-        "the picture is square": work(lambda i, o, k, p: i * o * k * k * p),
-        "at every place, not once": work(lambda i, o, k, p: i * o * k * k),
-        "a bias multiplies nothing": work(lambda i, o, k, p: (i * k * k + 1) * o * p * p),
-        "multiply-adds: a kernel is square": work(lambda i, o, k, p: i * o * k * p * p),
-        "every input channel has its taps": work(lambda i, o, k, p: o * k * k * p * p),
-        "for every output channel": work(lambda i, o, k, p: i * k * k * p * p),
-    },
-    "process_share": {
-        "each takes a whole batch": lambda step, process, processes, *rest: dealt(step, 0, 1, *rest),
-        "all take the same images": lambda step, process, processes, *rest: dealt(step, 0, processes, *rest),
-        "draw the whole batch, then share": lambda step, process, n, total, size, seed: np.random.default_rng(
-            (seed, step, process)
-        ).integers(total, size=size // n),
-        "put the step into the seed": lambda step, *rest: dealt(0, *rest),
-        "every seed takes the same images": lambda *a: dealt(*a[:-1], 0),
-        "a second call gives other images": lambda step, process, n, total, size, seed: (
-            np.random.default_rng().integers(total, size=size // n)
-        ),
-        "left out or taken twice": lambda step, process, processes, *rest: dealt(step, 0, 1, *rest)[
-            process : process + 8 // processes
-        ],
-        "different sizes": lambda step, process, processes, *rest: (
-            dealt(step, 0, 1, *rest)[[slice(3), slice(3, None), slice(0), slice(0)][process]]
-            if processes > 1
-            else dealt(step, 0, 1, *rest)
-        ),
-        "one process takes the whole batch: 7": lambda *a: dealt(*a)[1:],
-        "lies outside of 0 to 999": lambda *a: dealt(*a) + 1000,
-    },
-    "hits_at": {
-        "these are false alarms": lambda swap, real, share: hits_at(real, real, share),
-        "exchanged": lambda swap, real, share: hits_at(real, swap, share),
-        "sort from the highest": lambda swap, real, share: hits_at(swap, real, share, order=1),
-        "these are the misses": lambda swap, real, share: hits_at(swap, real, share, above=False),
-        "one more false alarm is allowed": lambda swap, real, share: hits_at(swap, real, share, move=-1),
-        "one false alarm too many": lambda swap, real, share: hits_at(swap, real, share, move=1),
-        "0 is where the training set the threshold": lambda swap, real, share: np.mean(swap > 0),
-        "not their number": lambda swap, real, share: hits_at(swap, real, share) * len(swap),
-        "area under the curve": lambda swap, real, share: np.mean(swap[:, None] > real),
-        "every swap is a hit": lambda swap, real, share: 1.0,
-        "the highest score of a render": lambda swap, real, share: (
-            np.mean(swap > np.sort(real)[-int(share * len(real)) - 1]) if share else 1.0
         ),
     },
 }
