@@ -1,7 +1,7 @@
 """The discriminator's groups of 4 do not depend on how many processes or parts share a batch.
 
-Here the shares are cut in one process; `test_processes.py` holds the same over two gloo processes, gradients
-and R1 included.
+The shares are cut here in one process; that two real processes get them so is test_processes.py's, whose
+discriminator has no such groups.
 """
 
 from types import SimpleNamespace

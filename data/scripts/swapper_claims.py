@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from smoothswap_lib.claims import Claim, verdict_at_most
-from smoothswap_lib.evaluation import overall_score
+from smoothswap_lib.evaluation import over_seeds, overall_score
 
 OURS, RIVAL = "supcon_4", "ce_arc_4"
 WINDOW = 15  # rows: 150 steps
@@ -76,22 +76,15 @@ def curve_claims(curves: pd.DataFrame, source: str) -> list[Claim]:
     return rows
 
 
-def of_equal_steps(swappers: Mapping[str, dict]) -> tuple[pd.DataFrame, pd.Series]:
-    """Each variant's scores, averaged over its seeds, and how many those are; only runs as long as ours.
+def overall_claim(swappers: Mapping[str, dict], source: str) -> Claim:
+    """Is SupCon at the paper's weight the best of our variants of equal steps, each the mean of its seeds?
 
     The oracle knows the answers, and the shipped swapper was trained longer: neither is among them.
     """
-    rows = pd.DataFrame(swappers["systems"]).T
-    rows = rows[(rows.steps == rows.steps[f"{OURS}-0"]) & rows.index.str.fullmatch(r".+-\d+")]
-    by_variant = rows[list(OVERALL)].astype(float).groupby(rows.index.str.rpartition("-").get_level_values(0))
-    return by_variant.mean(), by_variant.size()
-
-
-def overall_claim(swappers: Mapping[str, dict], source: str) -> Claim:
-    """Is SupCon at the paper's weight the best of our variants of equal steps?"""
     if f"{OURS}-0" not in swappers["systems"]:
         return NOT_TRIED[2]
-    table, counts = of_equal_steps(swappers)
+    runs = pd.DataFrame(swappers["systems"]).T
+    table, counts = over_seeds(runs.loc[runs.steps == runs.steps[f"{OURS}-0"], list(OVERALL)])
     if len(table) < 3:
         return NOT_TRIED[2]
     score = overall_score(table).sort_values()
