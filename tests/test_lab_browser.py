@@ -54,6 +54,10 @@ def server(folder):
     quiet = folder / ".CONFIG" / "labconfig" / "page_config.json"  # no question about news over the lab
     quiet.parent.mkdir(parents=True)
     quiet.write_text('{"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": true}}')
+    # JupyterLab asks a new kernel for its widgets; one without ipywidgets complains, sometimes after LISTEN.
+    settings = folder / "build" / "ipython" / "profile_default" / "ipython_kernel_config.py"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("get_config().InteractiveShellApp.exec_lines = ['import ipywidgets']")
     places = {f"JUPYTER_{kind}_DIR": str(folder / f".{kind}") for kind in ("CONFIG", "DATA", "RUNTIME")}
     options = {
         "ServerApp.ip": "127.0.0.1", "ServerApp.port": port, "ServerApp.port_retries": 0,
