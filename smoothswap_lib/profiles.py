@@ -1,7 +1,7 @@
 """Every number of a run, in one place: quick, laptop, colab, paper.
 
-One code and one loop serve all profiles (Sec. 5.1); a profile changes numbers and picks a trunk and discriminator.
-Imports nothing.
+One code and one loop serve all profiles (Sec. 5.1); a profile changes numbers, and names the embedder's trunk
+and the discriminator. Imports nothing.
 """
 
 from __future__ import annotations
