@@ -36,6 +36,7 @@ VARIANTS = {
     "khosla_4": ("khosla", {}),
     "ce_lin_4": ("ce_lin", {}),
     "no_change": ("supcon", {"lambda_chg": 0.0}),
+    "wide": ("supcon", {"generator_width": 32}),
 }
 
 
