@@ -2,7 +2,7 @@
 
 A check compares the answer with the right one, then with what typical mistakes would give. A right answer is
 printed, a wrong one raises `WrongAnswer`. Here are those of notebooks 00 to 06; the others come from
-`checks_later`, and `checks` offers all. Depends on checks_base, checks_later, losses, layers and slerp.
+`checks_later` and `checks_detection`, and `checks` offers all. Depends on these, losses, layers and slerp.
 """
 
 from collections.abc import Callable
@@ -15,17 +15,22 @@ from torch import Tensor
 
 from smoothswap_lib import layers, losses, smoothness
 from smoothswap_lib.checks_base import NO_RETURN, WrongAnswer, draw, judge, say_right, wrong
+from smoothswap_lib.checks_detection import check_auc, check_rings, check_share_of_alarms
 from smoothswap_lib.checks_later import (
     check_claim_verdict,
     check_difference,
     check_film,
+    check_joined_gradient,
+    check_r1_share,
     check_redrawn_mean,
     check_relative_distance,
+    check_step_seconds,
     check_steps_to_level,
 )
 
 __all__ = [
     "WrongAnswer",
+    "check_auc",
     "check_claim_verdict",
     "check_contrastive_loss",
     "check_difference",
@@ -34,13 +39,18 @@ __all__ = [
     "check_film",
     "check_fir_downsample",
     "check_identity_loss",
+    "check_joined_gradient",
     "check_minibatch_stddev",
     "check_psnr",
     "check_r1_penalty",
+    "check_r1_share",
     "check_redrawn_mean",
     "check_relative_distance",
+    "check_rings",
     "check_self_pairs",
+    "check_share_of_alarms",
     "check_slerp",
+    "check_step_seconds",
     "check_steps_to_level",
     "check_true_swap",
     "check_verdict",

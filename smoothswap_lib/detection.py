@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from PIL import Image
 from scipy.ndimage import affine_transform, gaussian_filter
-from sklearn.metrics import roc_auc_score, roc_curve
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits
 
@@ -120,31 +119,43 @@ def roc_over_people(score_swap, score_real, people_swap, people_real, seed: int 
     score_swap, score_real : (N,), (M,), higher for "swap"
     people_swap, people_real : (N, k), (M, j) int, who is in each picture
     """
+    if not len(score_swap) or not len(score_real):
+        raise ValueError("a ROC curve needs scores of swaps and of pictures as they were")
     people = [np.asarray(p).reshape(len(p), -1) for p in (people_swap, people_real)]
     if len(people[0]) != len(score_swap) or len(people[1]) != len(score_real):
         raise ValueError("people must hold one row a score")
-    score = np.concatenate([score_swap, score_real])
-    label = np.repeat([1, 0], [len(score_swap), len(score_real)])
     known, index = np.unique(np.concatenate([p.ravel() for p in people]), return_inverse=True)
     split = people[0].size
     index = [index[:split].reshape(people[0].shape), index[split:].reshape(people[1].shape)]
-    draw, curves, areas = np.random.default_rng(seed), [], []
-    while len(curves) < DRAWS:
+    draw, weights = np.random.default_rng(seed), []
+    while len(weights) < DRAWS:
         count = np.bincount(draw.integers(len(known), size=len(known)), minlength=len(known))
-        weight = np.concatenate([count[i].prod(axis=1) for i in index]).astype(float)
-        if weight[label == 1].sum() == 0 or weight[label == 0].sum() == 0:
-            continue  # a draw without one of the two kinds has no curve
-        curves.append(_curve(label, score, weight))
-        areas.append(roc_auc_score(label, score, sample_weight=weight))
-    low, high = np.quantile(curves, [0.025, 0.975], axis=0)
-    bounds = np.quantile(areas, [0.025, 0.975])
-    ones = np.ones(len(score))
-    return Roc(_curve(label, score, ones), low, high, float(roc_auc_score(label, score)), *map(float, bounds))
+        swap, real = (count[i].prod(axis=1) for i in index)
+        if swap.any() and real.any():  # a draw without one of the two kinds has no curve
+            weights.append(np.concatenate([swap, real]))
+    weights = np.stack([np.ones_like(weights[0]), *weights])  # (1 + DRAWS, N + M), first as it is
+    false_alarms, hits = _corners(score_swap, score_real, weights)
+    curves = np.stack([np.interp(FALSE_ALARMS, x, y) for x, y in zip(false_alarms, hits)])
+    areas = np.trapezoid(hits, false_alarms)
+    low, high = np.quantile(curves[1:], [0.025, 0.975], axis=0)
+    return Roc(curves[0], low, high, float(areas[0]), *map(float, np.quantile(areas[1:], [0.025, 0.975])))
 
 
-def _curve(label, score, weight) -> np.ndarray:
-    false_alarms, hits, _ = roc_curve(label, score, sample_weight=weight)
-    return np.interp(FALSE_ALARMS, false_alarms, hits)
+def _corners(score_swap, score_real, weights) -> tuple[np.ndarray, np.ndarray]:
+    """False alarms and hits of every threshold for each row of weights: twice (R, thresholds + 1)."""
+    score = np.concatenate([score_swap, score_real])
+    if not np.isfinite(score).all():
+        raise ValueError("a score is not finite")
+    order = np.argsort(-score, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)  # of each run of equal scores
+    is_swap = order < len(score_swap)
+
+    def share(counts):
+        total = np.cumsum(counts, axis=1)[:, last]
+        return np.pad(total, ((0, 0), (1, 0))) / total[:, -1:]
+
+    weights = np.asarray(weights)[:, order]
+    return share(weights * ~is_swap), share(weights * is_swap)
 
 
 def radial_power(x: Tensor) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import math
 
+import answers_detection
 import answers_later
 import numpy as np
 import pytest
@@ -254,8 +255,8 @@ WRONG = {
         "scaled to unit length": lambda a, b, n: F.normalize(film(a, b, n, between=torch.lerp), dim=1),
     },
 }
-RIGHT |= answers_later.RIGHT
-WRONG |= answers_later.WRONG
+RIGHT |= answers_later.RIGHT | answers_detection.RIGHT
+WRONG |= answers_later.WRONG | answers_detection.WRONG
 CASES = [(name, words, answer) for name, answers in WRONG.items() for words, answer in answers.items()]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_auc_score, roc_curve
 
 from smoothswap_lib import detection, masks
 from smoothswap_lib.datasets import TrueSwap, to_float
@@ -84,6 +84,38 @@ def test_people_not_pictures_are_redrawn():
     assert many.auc_high - many.auc_low == pytest.approx(few.auc_high - few.auc_low, abs=1e-9)
     with pytest.raises(ValueError, match="one row a score"):
         detection.roc_over_people(swap, real, np.arange(9), np.arange(10))
+
+
+def test_every_draw_is_sklearns_curve_and_area_with_its_weights(monkeypatch):
+    """All draws at once, with ties and absent people, against scikit-learn one draw after the other."""
+    monkeypatch.setattr(detection, "DRAWS", 25)
+    draw = np.random.default_rng(2)
+    swap, real = (draw.normal(mean, 1, 60).round(1) for mean in (1, 0))  # rounded: many scores are equal
+    people = draw.integers(12, size=(60, 2))
+    label, score = np.repeat([1, 0], 60), np.r_[swap, real]
+    redraw, curves, areas = np.random.default_rng(4), [], []
+    while len(curves) < detection.DRAWS:
+        count = np.bincount(redraw.integers(12, size=12), minlength=12)
+        weight = np.r_[count[people].prod(axis=1), count[people[:, 0]]]
+        if weight[:60].any() and weight[60:].any():
+            curves.append(
+                np.interp(detection.FALSE_ALARMS, *roc_curve(label, score, sample_weight=weight)[:2])
+            )
+            areas.append(roc_auc_score(label, score, sample_weight=weight))
+    roc = detection.roc_over_people(swap, real, people, people[:, 0], seed=4)
+    wanted = np.quantile(curves, [0.025, 0.975], axis=0)
+    np.testing.assert_allclose([roc.low, roc.high], wanted, atol=1e-12)
+    np.testing.assert_allclose([roc.auc_low, roc.auc_high], np.quantile(areas, [0.025, 0.975]), atol=1e-12)
+    np.testing.assert_allclose(
+        roc.tpr, np.interp(detection.FALSE_ALARMS, *roc_curve(label, score)[:2]), atol=1e-12
+    )
+
+
+def test_scores_without_a_curve_are_told():
+    with pytest.raises(ValueError, match="scores of swaps and of pictures"):
+        detection.roc_over_people([], [0.0, 1.0], np.empty((0, 2), int), [0, 1])
+    with pytest.raises(ValueError, match="not finite"):
+        detection.roc_over_people([0.0, np.nan], [0.0, 1.0], [0, 1], [0, 1])
 
 
 def test_radial_power_finds_a_wave_and_obeys_parseval():

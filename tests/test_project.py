@@ -75,6 +75,7 @@ ORDER = (
     "widgets",
     "checks_base",
     "checks_later",
+    "checks_detection",
     "checks",
     "__main__",
 )
