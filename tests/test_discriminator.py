@@ -1,4 +1,10 @@
-"""The discriminator: StyleGAN2's size, any batch, and the double backward that R1 needs."""
+"""The discriminator: StyleGAN2's size, any batch, and the double backward that R1 needs.
+
+No maintained package carries a StyleGAN2 discriminator, so no test installs one. Once, in November 2026, that
+of basicsr 1.4.2 (its last release, of 2022) was given the same random weights and a batch of 8: in double
+precision at 32 pixels the logits agreed to 1e-14 and so did the images' gradients, in single precision at 32
+and 64 pixels the logits to 2e-6.
+"""
 
 import math
 
