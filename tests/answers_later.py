@@ -1,4 +1,4 @@
-"""Right and typical wrong answers to the exercises of notebooks 07 and 08, which test_checks.py runs."""
+"""Right and typical wrong answers to the exercises of notebooks 07, 08 and 10, which test_checks.py runs."""
 
 import math
 
@@ -40,11 +40,31 @@ def verdict(value, low, high, limit, neutral):
     return "reproduced in trend" if high < neutral else "not reproduced"
 
 
+def r1_part(dear, plain, interval):
+    return (dear - plain) / sum([dear] + (interval - 1) * [plain])
+
+
+def seconds(work, machine, n, ring=None, calls=1, alone=None):
+    """By the equation, with switches for mistakes."""
+    parts = work.flops / machine.flops, work.traffic / machine.bandwidth
+    ring = 2 * (n - 1) / n if ring is None else ring
+    alone = sum(parts) if alone is None else alone(parts)
+    return alone + calls * work.operations * machine.overhead + ring * work.gradients / machine.link
+
+
+def joined(gradients, images, weight=lambda count: count, divide=sum):
+    total = sum(weight(count) * gradient for count, gradient in zip(images, gradients))
+    return total / divide([weight(count) for count in images])
+
+
 RIGHT = {
     "relative_distance": relative,
     "redrawn_mean": redrawn,
     "steps_to_level": steps_to,
     "claim_verdict": verdict,
+    "r1_share": r1_part,
+    "step_seconds": seconds,
+    "joined_gradient": joined,
 }
 WRONG = {
     "relative_distance": {
@@ -111,5 +131,42 @@ WRONG = {
         "of a difference it is 0": lambda value, low, high, limit, neutral: verdict(
             value, low, high, limit, 1
         ),
+    },
+    "r1_share": {
+        "divide what it adds by the interval": lambda dear, plain, k: (dear - plain) / dear,
+        "in both places": lambda dear, plain, k: (dear - plain) / (plain + (dear - plain) / k),
+        "not by one without R1": lambda dear, plain, k: (dear - plain) / k / plain,
+        "not by one with R1": lambda dear, plain, k: (dear - plain) / k / dear,
+        "take a step without it away": lambda dear, plain, k: dear / (dear + (k - 1) * plain),
+        "divide them by the mean step": lambda dear, plain, k: (dear - plain) / k,
+        "R1's part of them is asked": lambda dear, plain, k: (dear + (k - 1) * plain) / k,
+        "everything else": lambda *a: 1 - r1_part(*a),
+        "this is in percent": lambda *a: 100 * r1_part(*a),
+    },
+    "step_seconds": {
+        "the exchange is missing": lambda *a: seconds(*a, ring=0),
+        "needs the ring's factor": lambda *a: seconds(*a, ring=1),
+        "factor has a 2": lambda *a: seconds(*a, ring=(a[2] - 1) / a[2]),
+        "factor is divided by n": lambda *a: seconds(*a, ring=2 * (a[2] - 1)),
+        "the time of the calls is missing": lambda *a: seconds(*a, calls=0),
+        "nothing overlaps": lambda *a: seconds(*a, alone=max),
+        "one process' share already": lambda *a: (
+            seconds(*a) - seconds(*a, ring=0) + seconds(*a, ring=0) / a[2]
+        ),
+        "not by the memory's bandwidth": lambda work, machine, n: (
+            seconds(work, machine, n, ring=0) + 2 * (n - 1) / n * work.gradients / machine.bandwidth
+        ),
+        "one process exchanges nothing": lambda *a: seconds(*a, ring=1.5),
+    },
+    "joined_gradient": {
+        "this is the plain mean": lambda gradients, images: gradients.mean(0),
+        "the sum of the gradients": lambda gradients, images: gradients.sum(0),
+        "this is the weighted sum": lambda *a: joined(*a, divide=lambda weights: 1),
+        "not of processes": lambda *a: joined(*a, divide=len),
+        "upside down": lambda *a: joined(*a, weight=lambda count: 1 / count),
+        "do not divide it by them": lambda gradients, images: joined(
+            gradients, images, weight=lambda count: 1 / count, divide=lambda weights: images.sum()
+        ),
+        "add over the processes": lambda gradients, images: gradients * images[:, None] / images.sum(),
     },
 }
