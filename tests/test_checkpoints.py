@@ -171,6 +171,14 @@ def test_shipped_networks_are_in_eval_mode_and_swap_by_them(shipped_folder):
     assert torch.equal(smoothswap_lib.swap(x_source, x_target, generator, embedder), expected)
 
 
+def test_many_swaps_are_those_of_each_pair_alone(shipped_folder):
+    x_source, x_target = torch.rand(2, checkpoints.SWAP_BATCH + 2, 3, 16, 16) * 2 - 1
+    together = smoothswap_lib.swap(x_source, x_target)
+    alone = [smoothswap_lib.swap(*pair) for pair in zip(x_source.split(1), x_target.split(1))]
+    assert torch.allclose(together, torch.cat(alone), atol=1e-5)
+    assert smoothswap_lib.swap(x_source[:0], x_target[:0]).shape == (0, 3, 16, 16)
+
+
 def test_swap_refuses_an_embedder_that_was_exchanged(shipped_folder):
     other = Embedder("resnet_small", 8)
     text = {"network": "Embedder", "arguments": '{"backbone": "resnet_small", "dim": 8}'}
