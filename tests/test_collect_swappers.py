@@ -8,6 +8,7 @@ import pytest
 import torch
 from collect_swappers import PAIRS, main, preview
 from PIL import Image
+from results import write_table
 
 from smoothswap_lib.datasets import read_progress, to_float
 from smoothswap_lib.runs import write_preview
@@ -104,3 +105,13 @@ def test_preview_is_cut_into_rows_and_pairs(tmp_path):
 def test_no_finished_run_is_said(tmp_path, capsys):
     assert main(["--runs", str(tmp_path)]) == 2
     assert "holds no finished run; train_swappers.py makes them" in capsys.readouterr().err
+
+
+def test_a_table_comes_back_as_it_was(tmp_path):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"variant": ["a", "b"] * 500, "seed": np.int8(1), "step": np.arange(1000)})
+    table["loss"] = np.exp(rng.normal(0, 0.01, 1000)).astype("float32")
+    write_table(table, tmp_path / "new.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "new.parquet"), table)
+    table.to_parquet(tmp_path / "plain.parquet", index=False, compression="zstd")
+    assert (tmp_path / "new.parquet").stat().st_size < (tmp_path / "plain.parquet").stat().st_size

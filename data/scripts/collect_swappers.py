@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from command import exit_code, parser_of
 from PIL import Image
-from results import write_result
+from results import write_result, write_table
 
 from smoothswap_lib.files import atomic
 
@@ -100,8 +100,7 @@ def work(options: argparse.Namespace) -> None:
     if not shown:
         raise ValueError(f"{options.runs} holds none of the runs to show: {', '.join(options.shown)}")
     picture = np.concatenate([blocks[name] for name in shown])
-    with atomic(options.out / "swappers.parquet") as path:
-        table.to_parquet(path, index=False, compression="zstd")
+    write_table(table, options.out / "swappers.parquet")
     with atomic(options.out / "progress.avif") as path:
         Image.fromarray(picture).save(path, format="AVIF", quality=QUALITY)
     plan = {

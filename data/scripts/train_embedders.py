@@ -17,15 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas
-import pyarrow
-import pyarrow.parquet
 from command import exit_code, parser_of
 from embedding import FREE, embed_rows
+from results import write_table
 from torch import nn
 
 from smoothswap_lib import evaluation, profiles, smoothness, training
 from smoothswap_lib.datasets import TrueSwap
-from smoothswap_lib.files import atomic
 from smoothswap_lib.profiles import EMBEDDER_LOSSES
 from smoothswap_lib.training_cli import apply_settings, ship
 
@@ -56,7 +54,7 @@ class Judge:
         return {"verification AUC, 6,000 test pairs": auc, "verification AUC, free test images": free}
 
 
-def curves(results: Mapping[tuple[str, int], training.TrainingResult]) -> pyarrow.Table:
+def curves(results: Mapping[tuple[str, int], training.TrainingResult]) -> pandas.DataFrame:
     """All runs' metrics, one under the other, with the loss' name and the seed."""
     rows = [
         {"embedder": loss, "seed": seed, **row}
@@ -64,10 +62,8 @@ def curves(results: Mapping[tuple[str, int], training.TrainingResult]) -> pyarro
         for row in result.metrics
     ]
     table = pandas.DataFrame(rows)
-    return pyarrow.Table.from_pandas(  # single precision: half the bytes
-        table.astype({name: "float32" for name in table if table[name].dtype == "float64"}),
-        preserve_index=False,
-    )
+    # single precision: half the bytes
+    return table.astype({name: "float32" for name in table if table[name].dtype == "float64"})
 
 
 def work(options: argparse.Namespace) -> None:
@@ -92,8 +88,7 @@ def work(options: argparse.Namespace) -> None:
         if options.ship and seed == options.seeds[0]:
             print(f"shipped {ship(folder, loss, judge.at_the_end)}")
         if options.curves:
-            with atomic(options.curves) as path:
-                pyarrow.parquet.write_table(curves(results), path, compression="zstd")
+            write_table(curves(results), options.curves)
 
 
 def main(arguments: list[str] | None = None) -> int:
