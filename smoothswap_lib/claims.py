@@ -63,6 +63,13 @@ def verdict_at_most(value: float, low: float, high: float, limit: float, neutral
     return "reproduced in trend" if high < neutral else "not reproduced"
 
 
+def verdict_below_one(value: float, low: float, high: float) -> str:
+    """The verdict on "lower" for a measured ratio and its 95 % interval, all of which has to lie below 1."""
+    if not low <= value <= high:
+        raise ValueError(f"the interval [{low:g}, {high:g}] does not hold its own value {value:g}")
+    return "reproduced" if high < 1 else "not reproduced"
+
+
 def write_claims(claims: Iterable[Claim], path: str | Path | None = None) -> Path:
     """Write the ledger whole; the default path is the shipped one.
 

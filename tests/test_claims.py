@@ -2,12 +2,13 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import write_claims as script
 
 from smoothswap_lib import claims
-from smoothswap_lib.claims import Claim, read_claims, verdict_at_most, write_claims
+from smoothswap_lib.claims import Claim, read_claims, verdict_at_most, verdict_below_one, write_claims
 from smoothswap_lib.files import data_folder
 
 TRIED = Claim(
@@ -53,9 +54,23 @@ def test_verdicts_follow_the_interval(value, low, high, verdict):
     assert verdict_at_most(value, low, high, limit=0.38) == verdict
 
 
-def test_an_interval_that_misses_its_value_is_refused():
+@pytest.mark.parametrize(
+    "value, low, high, verdict",
+    [
+        (0.9, 0.8, 0.99, "reproduced"),
+        (0.9, 0.8, 1.0, "not reproduced"),
+        (0.99, 0.85, 1.12, "not reproduced"),
+        (1.2, 1.1, 1.3, "not reproduced"),
+    ],
+)
+def test_lower_needs_the_whole_interval(value, low, high, verdict):
+    assert verdict_below_one(value, low, high) == verdict
+
+
+@pytest.mark.parametrize("rule", [partial(verdict_at_most, limit=0.4), verdict_below_one])
+def test_an_interval_that_misses_its_value_is_refused(rule):
     with pytest.raises(ValueError, match="does not hold its own value"):
-        verdict_at_most(0.5, 0.6, 0.7, limit=0.4)
+        rule(0.5, 0.6, 0.7)
 
 
 def test_a_claim_stands_once(tmp_path):

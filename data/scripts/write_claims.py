@@ -20,7 +20,7 @@ import pandas as pd
 from command import parser_of
 from swapper_claims import NOT_TRIED, curve_claims, overall_claim
 
-from smoothswap_lib.claims import Claim, verdict_at_most, write_claims
+from smoothswap_lib.claims import Claim, verdict_at_most, verdict_below_one, write_claims
 from smoothswap_lib.files import data_folder
 
 RIVALS = {"ce_arc": "CE-Arc", "ce_lin": "CE-Lin"}
@@ -54,11 +54,6 @@ def text(ratio: Sequence[float], ours: Score, theirs: Score) -> str:
     """The ratio with its interval, and what it is the ratio of."""
     value, low, high = ratio
     return f"{value:.2f} [{low:.2f}, {high:.2f}] = {ours.mean:.3f} / {theirs.mean:.3f}"
-
-
-def verdict_below_one(ratio: Sequence[float]) -> str:
-    """For a claim without a number: the whole interval has to lie below 1."""
-    return "reproduced" if ratio[2] < 1 else "not reproduced"
 
 
 def smoothness_claims(runs: Mapping[str, dict], row: Callable[..., Claim]) -> list[Claim]:
@@ -150,7 +145,7 @@ def control_claims(runs: Mapping[str, dict], row: Callable[..., Claim]) -> list[
             ratio = first.over(second)
             result.append(
                 row(claim.format(name), where, "below 1 (argued)", text(ratio, first, second), (rival,),
-                    verdict_below_one(ratio))
+                    verdict_below_one(*ratio))
             )  # fmt: skip
     return result
 
