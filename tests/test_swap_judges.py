@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from measure_swappers import Pairs, earlier_systems, frechet, high_energy
+from measure_swappers import Pairs, by_mediapipe, earlier_systems, frechet, high_energy
 from swap_judges import Components, ParameterJudge, frontal_landmarks, groups, names
 
 from smoothswap_lib.datasets import TrueSwap
@@ -85,3 +85,17 @@ def test_systems_of_an_earlier_file_stay_only_if_pairs_and_judges_are_the_same(t
     assert earlier_systems(path, same) == {"a-0": {"mse": 1.0}}
     with pytest.raises(ValueError, match="measured with other judges"):
         earlier_systems(path, same | {"judges": {"identity": "cd"}})
+
+
+def test_mediapipes_scores_are_of_the_pairs_in_which_it_finds_all_faces():
+    said = {end: torch.zeros(3, 54) for end in ("swap", "source", "target")}
+    said["swap"][0, 3], said["source"][0, 3] = 1.0, 4.0  # expression: 1 from the target, 3 from the source
+    said["swap"][0, 52], said["source"][0, 53] = 3.0, 4.0  # pose: 3 and 5 degrees
+    said["source"][1, 0] = said["source"][1, 52] = 2.0  # the target itself
+    said["target"][2] = torch.nan
+    scores = by_mediapipe(said)
+    assert scores["share_mediapipe"] == pytest.approx(2 / 3)
+    assert scores["expression_mediapipe"] == pytest.approx(1 / 2)
+    assert scores["expression_r_mediapipe"] == pytest.approx((1 / 4 + 0) / 2)
+    assert scores["pose_mediapipe"] == pytest.approx(3 / 2)
+    assert scores["pose_r_mediapipe"] == pytest.approx((3 / 8 + 0) / 2)

@@ -12,6 +12,7 @@ cos_source_J, cos_target_J, identity_J, identity_r_J   by judge J: the training 
         on another trunk (judge), and with --photographs SFace, which knows real faces only (sface)
 shape, expression, pose, colors, NAME_r   distance of the parameter judge's readings (pixels, degrees): shape
         and colors to the source's, expression and pose to the target's; _r is the paper's relative form
+NAME_mediapipe      expression and pose by mediapipe, which knows photographs, too, of the pairs that it reads
 cheat               cos_source_own - cos_source_judge: what pleases the training embedder alone
 background_change   mean squared difference to the target over what is background in target and true swap
 high_frequencies    energy above half of Nyquist's frequency over the true swap's
@@ -142,6 +143,18 @@ def by_parameters(pairs: Pairs, said: dict[str, Tensor]) -> dict:
     return scores
 
 
+def by_mediapipe(said: dict[str, Tensor]) -> dict:
+    """Expression and pose as mediapipe reads them, over the pairs in which it finds all three faces."""
+    found = torch.stack(list(said.values())).isfinite().all(2).all(0)  # (pairs,)
+    scores = {"share_mediapipe": float(found.double().mean())}
+    for name, part in {"expression": slice(0, 52), "pose": slice(52, 54)}.items():
+        to = {end: (said["swap"] - said[end])[found, part].norm(dim=1) for end in ("source", "target")}
+        relative = to["target"] / (to["target"] + to["source"]).clamp(min=1e-12)
+        scores |= {f"{name}_mediapipe": float(to["target"].mean())}
+        scores |= {f"{name}_r_mediapipe": float(relative.mean())}
+    return scores
+
+
 def frechet(a: np.ndarray, b: np.ndarray) -> float:
     """Frechet distance of two Gaussians with the samples' means and covariances (Heusel et al. 2017)."""
     cov_a, cov_b = (np.cov(v, rowvar=False) for v in (a, b))
@@ -157,12 +170,15 @@ def features(judge: IdentityJudge, x: Tensor) -> np.ndarray:
 
 
 class Photographs:
-    """SFace's vectors, aligned by the true swap's landmarks (whose face must be there, whoever's it is)."""
+    """SFace's vectors, aligned by the true swap's landmarks (whose face must be there, whoever's it is).
+
+    And mediapipe's readings, of the faces that it finds.
+    """
 
     def __init__(self) -> None:
         import judges  # needs the extra "judges"
 
-        self.tools, self.judges = judges, judges.Judges(landmarker=False)
+        self.tools, self.judges = judges, judges.Judges()
 
     def embed(self, x: Tensor, landmarks) -> Tensor:
         """(n, 128) unit vectors."""
@@ -172,6 +188,16 @@ class Photographs:
             face = self.tools.face_of_truth(self.tools.to_padded(points, len(image)))
             vectors.append(self.judges.recognize(self.judges.pad(self.tools.enlarge(image)), face))
         return F.normalize(torch.from_numpy(np.stack(vectors)).float(), dim=1)
+
+    def read(self, x: Tensor) -> Tensor:
+        """(n, 54): mediapipe's 52 blendshapes, yaw and pitch in degrees; NaN where it finds no face."""
+        pixels, readings = to_uint8(x).permute(0, 2, 3, 1).numpy(), np.full((len(x), 54), np.nan)
+        for row, image in enumerate(tqdm(pixels, desc="mediapipe", leave=False)):
+            padded = self.judges.pad(self.tools.enlarge(image))
+            found = self.judges.read(padded, np.array([[0, 0], padded.shape[:2]]))
+            if found is not None:
+                readings[row] = [*found["blendshapes"].values(), found["yaw"], found["pitch"]]
+        return torch.from_numpy(readings)
 
 
 class Jury:
@@ -192,6 +218,7 @@ class Jury:
                 (("judge", self.identity), ("parameters", self.parameters))}  # fmt: skip
         if self.photographs is not None:
             said["sface"] = self.photographs.embed(x, landmarks)
+            said["mediapipe"] = self.photographs.read(x)
         return said
 
     def scores(self, x: Tensor, own) -> dict:
@@ -199,12 +226,14 @@ class Jury:
         said = self._said | {"swap": self._ask(x, self.pairs.landmarks)}
         scores = to_truth(self.pairs, x)
         for name in self._said["source"]:
-            if name != "parameters":
+            if name not in ("parameters", "mediapipe"):
                 scores |= by_identity(self.pairs, {end: v[name] for end, v in said.items()}, name)
         z = {"swap": x, "source": self.pairs.x_source, "target": self.pairs.x_target}
         scores |= by_identity(self.pairs, {e: evaluation.embed(v, own) for e, v in z.items()}, "own")
         scores["cheat"] = scores["cos_source_own"] - scores["cos_source_judge"]
         scores |= by_parameters(self.pairs, {end: v["parameters"] for end, v in said.items()})
+        if self.photographs is not None:
+            scores |= by_mediapipe({end: v["mediapipe"] for end, v in said.items()})
         return scores | {"fid": frechet(features(self.identity, x), self.true_features)}
 
 
@@ -262,7 +291,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=Path, nargs="+", required=True, help="folders of finished runs")
     parser.add_argument("--judges", type=Path, default=Path("build/judges"))
     parser.add_argument("--split", default="test", help="a split or a built folder with a matrix")
-    parser.add_argument("--photographs", action="store_true", help="SFace, too (needs the extra judges)")
+    parser.add_argument(
+        "--photographs", action="store_true", help="SFace and mediapipe, too (needs the extra judges)"
+    )
     parser.add_argument("--again", action="store_true", help="measure runs that were measured before, too")
     parser.add_argument("--out", type=Path, help="JSON to write (default: printed)")
     options = parser.parse_args(arguments)
