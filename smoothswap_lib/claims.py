@@ -56,8 +56,7 @@ def verdict_at_most(value: float, low: float, high: float, limit: float, neutral
     Reproduced if the value is at most `limit`; in trend if the whole interval lies on the claim's side of
     `neutral`, where nothing would differ; else not reproduced.
     """
-    if not low <= value <= high:
-        raise ValueError(f"the interval [{low:g}, {high:g}] does not hold its own value {value:g}")
+    _check_interval(value, low, high)
     if value <= limit:
         return "reproduced"
     return "reproduced in trend" if high < neutral else "not reproduced"
@@ -65,9 +64,13 @@ def verdict_at_most(value: float, low: float, high: float, limit: float, neutral
 
 def verdict_below_one(value: float, low: float, high: float) -> str:
     """The verdict on "lower" for a measured ratio and its 95 % interval, all of which has to lie below 1."""
+    _check_interval(value, low, high)
+    return "reproduced" if high < 1 else "not reproduced"
+
+
+def _check_interval(value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise ValueError(f"the interval [{low:g}, {high:g}] does not hold its own value {value:g}")
-    return "reproduced" if high < 1 else "not reproduced"
 
 
 def write_claims(claims: Iterable[Claim], path: str | Path | None = None) -> Path:

@@ -27,7 +27,8 @@ COLUMNS = (
     "step", "seconds", "identity", "change", "adversarial", "cos_source", "cos_target", "r1",
     "discriminator_real", "discriminator_fake", "grad_norm_generator", "grad_norm_discriminator",
 )  # fmt: skip
-SHOWN = ["supcon_4", "ce_arc_4", "ce_arc_16", "supcon_1", "no_adversarial", "no_self_pair", "no_r1"]
+SHOWN = ["supcon_4", "ce_arc_4", "ce_arc_16", "supcon_1"]
+SHOWN += ["no_adversarial", "no_self_pair", "no_r1", "no_change"]
 QUALITY = 80  # AVIF's
 
 

@@ -26,7 +26,7 @@ are not among --runs stay there: runs need not all lie on one machine.
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -148,10 +148,10 @@ def by_mediapipe(said: dict[str, Tensor]) -> dict:
     found = torch.stack(list(said.values())).isfinite().all(2).all(0)  # (pairs,)
     scores = {"share_mediapipe": float(found.double().mean())}
     for name, part in {"expression": slice(0, 52), "pose": slice(52, 54)}.items():
-        to = {end: (said["swap"] - said[end])[found, part].norm(dim=1) for end in ("source", "target")}
-        relative = to["target"] / (to["target"] + to["source"]).clamp(min=1e-12)
-        scores |= {f"{name}_mediapipe": float(to["target"].mean())}
-        scores |= {f"{name}_r_mediapipe": float(relative.mean())}
+        swap, source, target = (said[who][found, part] for who in ("swap", "source", "target"))
+        relative = evaluation.relative_distance(swap, target, source)  # the target is right here
+        scores |= {f"{name}_mediapipe": float((swap - target).norm(dim=1).mean())}
+        scores |= {f"{name}_r_mediapipe": float(relative.nanmean())}
     return scores
 
 
@@ -182,22 +182,25 @@ class Photographs:
 
     def embed(self, x: Tensor, landmarks) -> Tensor:
         """(n, 128) unit vectors."""
-        pixels = to_uint8(x).permute(0, 2, 3, 1).numpy()
         vectors = []
-        for image, points in zip(tqdm(pixels, desc="SFace", leave=False), landmarks):
-            face = self.tools.face_of_truth(self.tools.to_padded(points, len(image)))
-            vectors.append(self.judges.recognize(self.judges.pad(self.tools.enlarge(image)), face))
+        for padded, points in zip(self._padded(x, "SFace"), landmarks):
+            face = self.tools.face_of_truth(self.tools.to_padded(points, x.shape[2]))
+            vectors.append(self.judges.recognize(padded, face))
         return F.normalize(torch.from_numpy(np.stack(vectors)).float(), dim=1)
 
     def read(self, x: Tensor) -> Tensor:
         """(n, 54): mediapipe's 52 blendshapes, yaw and pitch in degrees; NaN where it finds no face."""
-        pixels, readings = to_uint8(x).permute(0, 2, 3, 1).numpy(), np.full((len(x), 54), np.nan)
-        for row, image in enumerate(tqdm(pixels, desc="mediapipe", leave=False)):
-            padded = self.judges.pad(self.tools.enlarge(image))
+        readings = np.full((len(x), 54), np.nan)
+        for row, padded in enumerate(self._padded(x, "mediapipe")):
             found = self.judges.read(padded, np.array([[0, 0], padded.shape[:2]]))
             if found is not None:
                 readings[row] = [*found["blendshapes"].values(), found["yaw"], found["pitch"]]
         return torch.from_numpy(readings)
+
+    def _padded(self, x: Tensor, title: str) -> Iterator[np.ndarray]:
+        """Each image as both see it."""
+        for image in tqdm(to_uint8(x).permute(0, 2, 3, 1).numpy(), desc=title, leave=False):
+            yield self.judges.pad(self.tools.enlarge(image))
 
 
 class Jury:

@@ -5,7 +5,8 @@
 
 The same data, batches and first weights for all of a seed. EMBEDDER_L is the profile's recipe with that
 embedder and lambda_id L (the paper's Ours, Arc and Arc16 are supcon_4, ce_arc_4, ce_arc_16); the others
-change one thing of supcon_4: change_L its lambda_chg, stylegan2 discriminator and rate to the paper's.
+change one thing of supcon_4: change_L its lambda_chg, stylegan2 discriminator and rate to the paper's, wide
+doubles the generator's width.
 Runs that were stopped go on where they stood, finished ones are not touched.
 """
 
