@@ -16,9 +16,9 @@ from scipy.ndimage import affine_transform, gaussian_filter
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits
 
-from smoothswap_lib import masks
-from smoothswap_lib.build import ENCODING
 from smoothswap_lib.datasets import to_float, to_uint8
+from smoothswap_lib.render.build import ENCODING
+from smoothswap_lib.world import masks
 
 FALSE_ALARMS = np.linspace(0, 1, 201)  # the axis on which ROC curves of redrawn people are averaged
 DRAWS = 300  # of the bootstrap

@@ -9,7 +9,7 @@ Beside videos/, a folder images/ with one folder of frames a clip is read, as Fa
 script writes it. Identity is judged by embedders, expression (52 blendshapes) and pose (degrees) by
 mediapipe, the optional extra "align"; videos need OpenCV, which the extra "judges" brings. The paper's shape
 score needs a fitted 3D face and is left out. Depends on checkpoints, datasets, evaluation, files,
-folder_align, photographs.
+align_folder, photographs.
 """
 
 import argparse
@@ -27,7 +27,8 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from smoothswap_lib import checkpoints, datasets, evaluation, folder_align
+from smoothswap_lib import checkpoints, datasets, evaluation
+from smoothswap_lib.datasets import align_folder
 from smoothswap_lib.files import atomic
 from smoothswap_lib.photographs import FACES, face_crop, read_photograph
 
@@ -255,9 +256,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--faces", choices=FACES, default="auto", help="auto: square frames are face crops")
     command.add_argument("--out", type=Path, help="write the table as CSV, too")
     options = parser.parse_args(arguments)
-    reader = read_face if folder_align.detector_installed() else None
+    reader = read_face if align_folder.detector_installed() else None
     if reader is None:
-        print(f"without expression and pose: they need {folder_align.INSTALL}", file=sys.stderr)
+        print(f"without expression and pose: they need {align_folder.INSTALL}", file=sys.stderr)
     places = options.root, options.compression, options.frames, options.embedders, options.faces
     try:
         table = score_folder(*places, reader=reader)

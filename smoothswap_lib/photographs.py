@@ -4,7 +4,7 @@
 
 A square image counts as a face crop and is used as it is; of another photograph the face is found and cut
 out as FFHQ's are (the optional extra "align"). Depends on alignment, checkpoints, datasets, figures,
-folder_align, marking.
+align_folder, marking.
 """
 
 import json
@@ -17,8 +17,9 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from smoothswap_lib import checkpoints, datasets, figures, folder_align, marking
-from smoothswap_lib.alignment import align, paste_back
+from smoothswap_lib import checkpoints, datasets, figures, marking
+from smoothswap_lib.datasets import align_folder
+from smoothswap_lib.datasets.alignment import align, paste_back
 
 FACES = ("auto", "crops", "photographs")  # what the images are; auto: a square one is a crop
 SHEET_TILE = 2.56  # inches of one face on a comparison sheet
@@ -74,12 +75,12 @@ def face_crop(photograph: Image.Image, size: int, faces: str = "auto", name="the
         raise ValueError(f"faces must be one of {', '.join(FACES)}, got {faces!r}")
     if faces == "crops" or (faces == "auto" and photograph.width == photograph.height):
         return np.asarray(ImageOps.fit(photograph, (size, size), Image.Resampling.LANCZOS)), None
-    if not folder_align.detector_installed():
+    if not align_folder.detector_installed():
         raise ModuleNotFoundError(
-            f"{name} is not a square face crop, and finding its face needs {folder_align.INSTALL}; "
+            f"{name} is not a square face crop, and finding its face needs {align_folder.INSTALL}; "
             "or cut it square around the face first; or say --aligned to take its middle"
         )
-    landmarks = folder_align.detect(np.asarray(photograph))
+    landmarks = align_folder.detect(np.asarray(photograph))
     if landmarks is None:
         raise ValueError(
             f"no face was found in {name}; give a picture that shows one from the front, upright and not "

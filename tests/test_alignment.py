@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from smoothswap_lib import alignment
+from smoothswap_lib.datasets import alignment
 
 
 def landmarks_at(left=(96, 122), right=(160, 122), mouth=((100, 184), (157, 184)), nose=(128, 152)):

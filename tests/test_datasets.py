@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smoothswap_lib import datasets, world
-from smoothswap_lib.backdrop import backdrop
 from smoothswap_lib.datasets import TrueSwap, to_float, to_uint8
 from smoothswap_lib.files import write_checksums
 from smoothswap_lib.render import render_with_truth, shoulder, srgb
+from smoothswap_lib.render.backdrop import backdrop
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from smoothswap_lib import detection, masks
+from smoothswap_lib import detection
 from smoothswap_lib.datasets import TrueSwap, to_float
+from smoothswap_lib.world import masks
 
 
 @pytest.fixture(scope="module")

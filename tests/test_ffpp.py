@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from smoothswap_lib import checkpoints, ffpp, folder_align
-from smoothswap_lib.datasets import TrueSwap, to_uint8
+from smoothswap_lib import checkpoints, ffpp
+from smoothswap_lib.datasets import TrueSwap, align_folder, to_uint8
 
 POSE = ("attributes.yaw", "attributes.pitch", "attributes.roll")  # degrees
 COLUMNS = range(6)  # attribute sets: the frames of a clip
@@ -76,11 +76,11 @@ def test_the_true_swap_ranks_best(root, reader):
 
 
 def test_the_command_prints_and_writes_the_table(root, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(folder_align, "detector_installed", lambda: False)
+    monkeypatch.setattr(align_folder, "detector_installed", lambda: False)
     out = tmp_path / "table.csv"
     assert ffpp.main(["ffpp", str(root), "--frames", "2", "--out", str(out)]) == 0
     shown = capsys.readouterr()
-    assert "identity_r_supcon" in shown.out and folder_align.INSTALL in shown.err
+    assert "identity_r_supcon" in shown.out and align_folder.INSTALL in shown.err
     table = pd.read_csv(out, index_col="method")
     assert table.frames["Ours"] == 12 and "pose" not in table
 
@@ -129,7 +129,7 @@ def test_videos_are_read_where_there_are_no_frames(data, tmp_path):
     assert ffpp._clips(tmp_path / "youtube")["000"].is_dir()  # extracted frames come first
 
 
-@pytest.mark.skipif(not folder_align.detector_installed(), reason="needs the extra align")
+@pytest.mark.skipif(not align_folder.detector_installed(), reason="needs the extra align")
 def test_mediapipe_reads_pose_and_expression(data):
     test = data.matrix_indices()
     crops = [Image.fromarray(data.pixels([row])[0].permute(1, 2, 0).numpy()) for row in test[3, :8]]

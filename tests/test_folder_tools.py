@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from smoothswap_lib import datasets_cli, folder_align
-from smoothswap_lib.alignment import ffhq_quad
 from smoothswap_lib.datasets import TrueSwap
-from smoothswap_lib.folder_align import align_folder, read_landmarks
-from smoothswap_lib.folder_check import check_folder
+from smoothswap_lib.datasets import __main__ as datasets_cli
+from smoothswap_lib.datasets import align_folder as aligning
+from smoothswap_lib.datasets.align_folder import align_folder, read_landmarks
+from smoothswap_lib.datasets.alignment import ffhq_quad
+from smoothswap_lib.datasets.check_folder import check_folder
 
 
 def put(path, size=(8, 8), color="teal"):
@@ -121,7 +122,7 @@ def test_alignment_goes_on_and_lists_what_it_could_not_do(photographs, capsys):
     call = ["align", str(source), str(target), "--size", "32", "--landmarks", str(file), "--processes", "1"]
     assert datasets_cli.main(call) == 1
     assert "2 aligned now, 0 were there already, 2 could not be aligned" in capsys.readouterr().out
-    listed = (target / folder_align.LISTED).read_text().splitlines()
+    listed = (target / aligning.LISTED).read_text().splitlines()
     assert [line.split("\t")[0] for line in listed] == ["x/1.png", "x/3.png"]
     before = (target / "x" / "0.png").stat().st_mtime_ns
     assert datasets_cli.main(call) == 1
@@ -137,16 +138,16 @@ def test_a_wrong_landmark_file_is_named(photographs, capsys):
 
 
 def test_without_a_detector_the_mend_is_said(photographs, capsys, monkeypatch):
-    monkeypatch.setattr(folder_align, "detector_installed", lambda: False)
+    monkeypatch.setattr(aligning, "detector_installed", lambda: False)
     assert datasets_cli.main(["align", *map(str, photographs[:2])]) == 2
-    assert folder_align.INSTALL in capsys.readouterr().err
+    assert aligning.INSTALL in capsys.readouterr().err
 
 
-@pytest.mark.skipif(not folder_align.detector_installed(), reason="needs the extra align")
+@pytest.mark.skipif(not aligning.detector_installed(), reason="needs the extra align")
 def test_the_detector_finds_eyes_and_mouth(photographs):
     source, _, file = photographs
     for name, points in read_landmarks(file).items():
-        found = folder_align.detect(np.asarray(Image.open(source / name)))
+        found = aligning.detect(np.asarray(Image.open(source / name)))
         assert found is not None
         for part in (slice(36, 42), slice(42, 48), slice(48, 60)):
             assert np.linalg.norm(found[part].mean(0) - points[part].mean(0)) < 6  # pixels of a 128 px face

@@ -7,12 +7,12 @@ import pytest
 from people import NO_DRIFT, PASSPORT, check_mesh, person, with_actions
 from scipy.spatial import cKDTree
 
-from smoothswap_lib import beard, hair, hairline, strands
-from smoothswap_lib.beard import beard_mesh
-from smoothswap_lib.hair import hair_mesh
-from smoothswap_lib.head import SCALP_CENTER
-from smoothswap_lib.traits import BEARD_STYLES, HAIR_STYLES
+from smoothswap_lib.render import beard, hair, hairline, strands
+from smoothswap_lib.render.beard import beard_mesh
+from smoothswap_lib.render.hair import hair_mesh
+from smoothswap_lib.render.head import SCALP_CENTER
 from smoothswap_lib.world import HAIR_LENGTHS
+from smoothswap_lib.world.traits import BEARD_STYLES, HAIR_STYLES
 
 HAIRY = [style for style in HAIR_STYLES if style != "bald"]
 WITH_LOCKS = [style for style in HAIRY if style != "buzz"]

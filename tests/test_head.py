@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from people import NO_DRIFT, PASSPORT, check_mesh, person, with_actions
 
-from smoothswap_lib import head, world
+from smoothswap_lib import world
 from smoothswap_lib.files import data_folder
+from smoothswap_lib.render import head
 
 REFERENCE = Path(__file__).parent / "reference" / "head_vertices.npz"
 NAMES = world.PAIRED_SHAPES + world.SINGLE_SHAPES

@@ -13,7 +13,9 @@ import torch
 from PIL import Image
 from tiny_runs import ROOT
 
-from smoothswap_lib import datasets, datasets_cli, engine, folders
+from smoothswap_lib import datasets, engine
+from smoothswap_lib.datasets import __main__ as datasets_cli
+from smoothswap_lib.datasets import folders
 
 
 def write_images(folder, names):
@@ -85,7 +87,8 @@ def test_nothing_to_index_is_said(tmp_path, capsys):
 GROWTH = """
 import json, sys
 from pathlib import Path
-from smoothswap_lib import datasets, folders
+from smoothswap_lib import datasets
+from smoothswap_lib.datasets import folders
 folder, rows = Path(sys.argv[1]), int(sys.argv[2])
 def resident(name):
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())

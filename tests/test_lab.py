@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 import smoothswap_lib
-from smoothswap_lib import datasets, evaluation, figures, folder_align, lab, marking, photographs, world
+from smoothswap_lib import datasets, evaluation, figures, lab, marking, photographs, world
+from smoothswap_lib.datasets import align_folder
 from smoothswap_lib.render import render, render_with_truth
 
 SOURCE, OTHER, TARGET = (13, 6), (28, 7), (3, 0)
@@ -177,8 +178,8 @@ def photograph():
 
 def test_a_photograph_is_changed_around_its_face_only(pair, photograph, monkeypatch):
     wall, landmarks = photograph
-    monkeypatch.setattr(folder_align, "detector_installed", lambda: True)
-    monkeypatch.setattr(folder_align, "detect", lambda pixels: landmarks)
+    monkeypatch.setattr(align_folder, "detector_installed", lambda: True)
+    monkeypatch.setattr(align_folder, "detect", lambda pixels: landmarks)
     made = lab.swap_uploads(("a.png", png(figures.to_pixels(pair.x_source))), ("wall.png", png(wall)))
     changed = np.abs(made.done.picture.astype(int) - wall).max(axis=2) > 0
     assert made.done.picture.shape == wall.shape and made.verdict.marked
@@ -192,12 +193,12 @@ def test_a_picture_that_cannot_be_used_is_named_with_what_to_do(pair, photograph
         lab.swap_uploads(("a.png", crop), ("notes.txt", b"no picture"))
     with pytest.raises(lab.LabError, match=r"^the source \(half.png\) cannot be read"):
         lab.swap_uploads(("half.png", crop[: len(crop) // 2]), ("a.png", crop))
-    monkeypatch.setattr(folder_align, "detector_installed", lambda: False)
+    monkeypatch.setattr(align_folder, "detector_installed", lambda: False)
     with pytest.raises(lab.LabError, match=r"the source \(wall.png\) is not a square face crop") as told:
         lab.swap_uploads(("wall.png", wall), ("a.png", crop))
     assert "tick 'face crops'" in str(told.value) and "--" not in str(told.value)
-    monkeypatch.setattr(folder_align, "detector_installed", lambda: True)
-    monkeypatch.setattr(folder_align, "detect", lambda pixels: None)
+    monkeypatch.setattr(align_folder, "detector_installed", lambda: True)
+    monkeypatch.setattr(align_folder, "detect", lambda pixels: None)
     with pytest.raises(lab.LabError, match=r"no face was found in the target \(wall.png\)") as told:
         lab.swap_uploads(("a.png", crop), ("wall.png", wall))
     assert "tick 'face crops'" in str(told.value) and tempfile.gettempdir() not in str(told.value)

@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from smoothswap_lib import checkpoints, datasets, folder_align, manifest, marking, photographs, watermark
+from smoothswap_lib import checkpoints, datasets, manifest, marking, photographs, watermark
+from smoothswap_lib.datasets import align_folder
 from smoothswap_lib.swap_cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,8 +38,8 @@ def photograph(test_split, tmp_path, monkeypatch):
     large.paste(face.resize((128, 128), Image.Resampling.LANCZOS), (90, 50))
     large.save(tmp_path / "photograph.png")
     points = (test_split.landmarks(900) + 0.5) * 2 - 0.5 + [90, 50]
-    monkeypatch.setattr(folder_align, "detector_installed", lambda: True)
-    monkeypatch.setattr(folder_align, "detect", lambda pixels: points)
+    monkeypatch.setattr(align_folder, "detector_installed", lambda: True)
+    monkeypatch.setattr(align_folder, "detect", lambda pixels: points)
     return tmp_path / "photograph.png"
 
 
@@ -126,8 +127,8 @@ def test_a_photograph_as_source_gives_its_faces_identity(faces, photograph, test
 
 def test_square_images_are_crops_unless_told_otherwise(faces, tmp_path, monkeypatch, capsys):
     source, target, _ = faces
-    monkeypatch.setattr(folder_align, "detector_installed", lambda: True)
-    monkeypatch.setattr(folder_align, "detect", lambda pixels: None)  # sees no face anywhere
+    monkeypatch.setattr(align_folder, "detector_installed", lambda: True)
+    monkeypatch.setattr(align_folder, "detect", lambda pixels: None)  # sees no face anywhere
     out = tmp_path / "out.png"
     assert call("swap", source, target, "-o", out) == 0
     capsys.readouterr()
@@ -140,9 +141,9 @@ def test_square_images_are_crops_unless_told_otherwise(faces, tmp_path, monkeypa
 
 
 def test_without_a_detector_the_mend_is_said(faces, photograph, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(folder_align, "detector_installed", lambda: False)
+    monkeypatch.setattr(align_folder, "detector_installed", lambda: False)
     assert call("swap", faces[0], photograph, "-o", tmp_path / "out.png") == 2
-    assert folder_align.INSTALL in capsys.readouterr().err
+    assert align_folder.INSTALL in capsys.readouterr().err
     assert not (tmp_path / "out.png").exists()
 
 
@@ -191,7 +192,7 @@ def test_a_turned_photograph_is_turned_upright(tmp_path):
     assert upright.shape == (64, 40, 3) and upright[:32].min() == 200 and upright[32:].max() == 0
 
 
-@pytest.mark.skipif(not folder_align.detector_installed(), reason="needs the extra align")
+@pytest.mark.skipif(not align_folder.detector_installed(), reason="needs the extra align")
 def test_a_real_photograph_end_to_end(faces, tmp_path):
     from skimage import data
 

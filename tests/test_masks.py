@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smoothswap_lib.masks import BACKGROUND, CLOTHES, FACE, HAIR, MASK_NAMES, pack, unpack
+from smoothswap_lib.world.masks import BACKGROUND, CLOTHES, FACE, HAIR, MASK_NAMES, pack, unpack
 
 
 def test_every_code_has_its_name():

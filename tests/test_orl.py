@@ -13,8 +13,7 @@ import pytest
 from judge_realism import find_orl
 from PIL import Image
 
-from smoothswap_lib import folder_align
-from smoothswap_lib.datasets import TrueSwap
+from smoothswap_lib.datasets import TrueSwap, align_folder
 from smoothswap_lib.files import data_folder
 
 IMAGES = 8
@@ -42,7 +41,7 @@ def rendered(tmp_path):
 @pytest.fixture
 def no_extras(monkeypatch):
     """The same way on every machine, whatever is installed."""
-    monkeypatch.setattr(folder_align, "detector_installed", lambda: False)
+    monkeypatch.setattr(align_folder, "detector_installed", lambda: False)
     monkeypatch.setattr(measure_orl, "judges_installed", lambda: False)
     monkeypatch.setattr(measure_orl, "PAIRS", 400)
 

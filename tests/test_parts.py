@@ -7,13 +7,13 @@ import pytest
 from people import NO_DRIFT, PASSPORT, check_mesh, draw, person, with_actions
 from scipy.spatial import cKDTree
 
-from smoothswap_lib import skin
-from smoothswap_lib.eyes import eye_meshes
-from smoothswap_lib.head import TEXTURE_SIZE
-from smoothswap_lib.skin import paint, skin_color
-from smoothswap_lib.texels import texel_map
-from smoothswap_lib.traits import GARMENTS, GLASSES
-from smoothswap_lib.wardrobe import garment_mesh, glasses_meshes
+from smoothswap_lib.render import skin
+from smoothswap_lib.render.eyes import eye_meshes
+from smoothswap_lib.render.head import TEXTURE_SIZE
+from smoothswap_lib.render.skin import paint, skin_color
+from smoothswap_lib.render.texels import texel_map
+from smoothswap_lib.render.wardrobe import garment_mesh, glasses_meshes
+from smoothswap_lib.world.traits import GARMENTS, GLASSES
 
 WORN = [style for style in GLASSES if style != "none"]
 # A light, young face without hair on it; every test changes one thing.

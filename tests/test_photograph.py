@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from skimage.data import astronaut
 
-from smoothswap_lib import alignment, checkpoints, figures, folder_align, marking, swap_cli
-from smoothswap_lib.datasets import TrueSwap, to_float
+from smoothswap_lib import checkpoints, figures, marking, swap_cli
+from smoothswap_lib.datasets import TrueSwap, align_folder, alignment, to_float
 
 LEFT_EYE, RIGHT_EYE, MOUTH = (202.5, 101.5), (248.5, 102.5), ((205, 141), (243, 142))  # x, y
 SOURCE = 1471  # of the test split
@@ -50,9 +50,9 @@ def test_a_photograph_is_changed_at_its_face_only_and_marked(landmarks, tmp_path
     assert after > before + 0.5, "the shipped embedder must see the source in the swap"
 
 
-@pytest.mark.skipif(not folder_align.detector_installed(), reason=f"needs {folder_align.INSTALL}")
+@pytest.mark.skipif(not align_folder.detector_installed(), reason=f"needs {align_folder.INSTALL}")
 def test_the_detector_finds_her_and_the_command_swaps_her(landmarks, tmp_path):
-    found = folder_align.detect(astronaut())
+    found = align_folder.detect(astronaut())
     for part in (alignment.LEFT_EYE, alignment.RIGHT_EYE, alignment.MOUTH_CORNERS):
         assert np.abs(found[part].mean(0) - landmarks[part].mean(0)).max() < 5
     Image.fromarray(astronaut()).save(tmp_path / "portrait.png")

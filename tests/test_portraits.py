@@ -7,10 +7,10 @@ import pytest
 from people import FEW, NO_DRIFT, PASSPORT, SIZE, draw, rms
 
 from smoothswap_lib import world
-from smoothswap_lib.masks import CLOTHES, FACE, HAIR
 from smoothswap_lib.render import render, render_with_truth
-from smoothswap_lib.traits import GARMENTS, HAIR_STYLES
 from smoothswap_lib.world import HAIR_LENGTHS
+from smoothswap_lib.world.masks import CLOTHES, FACE, HAIR
+from smoothswap_lib.world.traits import GARMENTS, HAIR_STYLES
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

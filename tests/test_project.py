@@ -46,8 +46,8 @@ ORDER = (
     "folders",
     "datasets",
     "alignment",
-    "folder_check",
-    "folder_align",
+    "check_folder",
+    "align_folder",
     "datasets_cli",
     "augmentation",
     "layers",
@@ -85,7 +85,7 @@ PLACES = ("*.py", *(f"{folder}/**/*.py" for folder in FOLDERS))
 SOURCES = sorted(path for place in PLACES for path in ROOT.glob(place))
 MAX_LINES = 400
 # Modules that need an optional extra for a part of what they do.
-EXTRA_OF = {"folder_align": "align", "manifest": "marking", "ffpp": "judges"}
+EXTRA_OF = {"align_folder": "align", "manifest": "marking", "ffpp": "judges"}
 CONDA_NAMES = {"pytorch": "torch"}
 IMPORT_NAMES = {
     "PIL": "pillow",

@@ -8,11 +8,11 @@ from people import FEW, PASSPORT, SIZE, draw, rms
 from scipy.ndimage import binary_dilation, binary_erosion
 
 from smoothswap_lib import world
-from smoothswap_lib.alignment import ffhq_quad
-from smoothswap_lib.backdrop import backdrop
-from smoothswap_lib.build import SAMPLES
-from smoothswap_lib.masks import BACKGROUND, CLOTHES, FACE, HAIR
+from smoothswap_lib.datasets.alignment import ffhq_quad
 from smoothswap_lib.render import KNEE, render, render_with_truth, shoulder, srgb
+from smoothswap_lib.render.backdrop import backdrop
+from smoothswap_lib.render.build import SAMPLES
+from smoothswap_lib.world.masks import BACKGROUND, CLOTHES, FACE, HAIR
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 FILTER_REACH = 3  # pixels that the picture's filter and the mask's coarse samples can spread an edge

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from people import PASSPORT, draw
 
-from smoothswap_lib import lighting
-from smoothswap_lib.backdrop import PATTERNS, backdrop
-from smoothswap_lib.traits import BACKDROPS, LIGHTINGS
+from smoothswap_lib.render import light as lighting
+from smoothswap_lib.render.backdrop import PATTERNS, backdrop
+from smoothswap_lib.world.traits import BACKDROPS, LIGHTINGS
 
 WALL = replace(
     PASSPORT, background_top=(0.2, 0.4, 0.6), background_bottom=(0.6, 0.2, 0.1), background_contrast=0.7

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from people import draw
 
-from smoothswap_lib import traits, world
+from smoothswap_lib import world
+from smoothswap_lib.world import traits
 
 SEEDS = st.integers(0, 2**32 - 1)
 UNIT = (0, 1)

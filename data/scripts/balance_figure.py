@@ -6,7 +6,7 @@ import matplotlib as mpl
 import numpy as np
 
 from smoothswap_lib import figures
-from smoothswap_lib.traits import CHOICES
+from smoothswap_lib.world.traits import CHOICES
 
 SPREAD_COLUMNS = (
     "identity.melanin", "identity.age", "identity.gender", "identity.weight", "attributes.yaw",

@@ -9,8 +9,7 @@ from judges import Orl, needed, only_one, package_folder, to_padded
 from PIL import Image
 from tqdm import tqdm
 
-from smoothswap_lib import alignment
-from smoothswap_lib.datasets import to_float
+from smoothswap_lib.datasets import alignment, to_float
 
 LANDMARKED = 320  # pixels; ORL's squares are enlarged to this before dlib looks for the face
 

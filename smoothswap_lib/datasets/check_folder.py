@@ -2,7 +2,7 @@
 
     python -m smoothswap_lib.datasets check PATH
 
-Depends on datasets, tqdm.
+Depends on folders, tqdm.
 """
 
 import re
@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from smoothswap_lib import datasets
+from smoothswap_lib.datasets import folders
 
 FFHQ_IMAGES = 70_000
 SHOWN = 10  # broken files that are named; all are counted
@@ -71,7 +71,7 @@ def check_folder(path: str | Path, processes: int | None = None, progress: bool 
     FileNotFoundError
         The path is no folder, or holds no image.
     """
-    faces = datasets.FaceFolder(path, size=8, use_index=False)  # only lists the files
+    faces = folders.FaceFolder(path, size=8, use_index=False)  # only lists the files
     layout, people_of, missing, notes = _layout(faces)
     report = FolderReport(faces.path, layout, len(faces), None, None, missing=missing, notes=notes)
     if people_of is not None:
@@ -104,11 +104,11 @@ def _look(file: Path) -> tuple[tuple[int, int] | None, str | None]:
         with Image.open(file) as image:
             image.load()
             return image.size, None
-    except datasets.BROKEN_IMAGE as error:
+    except folders.BROKEN_IMAGE as error:
         return None, str(error) or type(error).__name__
 
 
-def _layout(faces: datasets.FaceFolder) -> tuple[str, list[str] | None, list[str], list[str]]:
+def _layout(faces: folders.FaceFolder) -> tuple[str, list[str] | None, list[str], list[str]]:
     """Name of the layout, the person of each file (None: no identities), what is missing, notes."""
     root, parents = faces.path, [file.parent.name for file in faces.files]
     inside = {part.name for part in root.iterdir()}
@@ -144,7 +144,7 @@ def _celeba(faces, inside):
     listing = faces.path / "identity_CelebA.txt"
     if not listing.exists():
         return "CelebA's layout", None, ["identity_CelebA.txt: without it nobody has an identity"], []
-    people = datasets.celeba_list(listing)
+    people = folders.celeba_list(listing)
     names = {file.name for file in faces.files}
     unlisted, absent = sorted(names - set(people)), sorted(set(people) - names)
     missing = [f"a line for {unlisted[0]} (and {len(unlisted) - 1:,} others) in {listing.name}"] * bool(

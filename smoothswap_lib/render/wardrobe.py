@@ -10,8 +10,8 @@ from functools import lru_cache
 import numpy as np
 from scipy.sparse import csr_array, identity, vstack
 
-from smoothswap_lib.head import HeadModel, Mesh, join_meshes, smoothstep, unit, vertex_normals
-from smoothswap_lib.traits import Attributes
+from smoothswap_lib.render.head import HeadModel, Mesh, join_meshes, smoothstep, unit, vertex_normals
+from smoothswap_lib.world.traits import Attributes
 
 THROAT = (0.04, -0.157)  # y and z of the crew neckline at the throat, on the template, meters
 RISE = 0.3  # of a neckline toward the nape

@@ -5,7 +5,7 @@ Scalp hair and beards are both made of these. Depends on head.
 
 import numpy as np
 
-from smoothswap_lib.head import Mesh, unit
+from smoothswap_lib.render.head import Mesh, unit
 
 ROUNDNESS = 0.75  # radians by which the normals of a ribbon's two edges lean apart: it shades like a lock
 EDGE_SHADE = 0.12  # one edge is lighter by this share and the other darker: a lock has strands

@@ -7,7 +7,7 @@ tensors in [-1, 1], so that the loops do not know which one they see. Depends on
 import io
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,34 +19,10 @@ import torch
 from PIL import Image, features
 from torch.utils.data import Dataset
 
-from smoothswap_lib import masks, world
+from smoothswap_lib import world
+from smoothswap_lib.datasets.folders import BROKEN_IMAGE, to_float
 from smoothswap_lib.files import data_folder, verify
-from smoothswap_lib.folders import (
-    BROKEN_IMAGE,
-    IMAGE_SUFFIXES,
-    FaceFolder,
-    IdentityFolder,
-    celeba_list,
-    read_image,
-    to_float,
-    to_uint8,
-)
-
-__all__ = [
-    "BROKEN_IMAGE",
-    "IMAGE_SUFFIXES",
-    "SPLITS",
-    "FaceFolder",
-    "IdentityBatchSampler",
-    "IdentityFolder",
-    "Joined",
-    "TrueSwap",
-    "celeba_list",
-    "read_image",
-    "read_progress",
-    "to_float",
-    "to_uint8",
-]
+from smoothswap_lib.world import masks
 
 SPLITS = ("train", "test")
 COLUMNS = ("identity", "attribute_set", "image", "mask", "landmarks")  # all others are parameters
@@ -293,86 +269,3 @@ def _one_decoding_thread():
         yield
     finally:
         AvifImagePlugin.DEFAULT_MAX_THREADS = before
-
-
-class Joined(Dataset):
-    """Two data sets of one size, the second's images numbered after the first's; without identities."""
-
-    def __init__(self, first, second) -> None:
-        if first.size != second.size:
-            raise ValueError(f"the images of one are {first.size} px, of the other {second.size} px")
-        self.first, self.second, self.size = first, second, first.size
-
-    def __len__(self) -> int:
-        return len(self.first) + len(self.second)
-
-    def image_batch(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
-        """(B, 3, H, W) float32 in [-1, 1] of the images at `indices`."""
-        indices, start = np.asarray(indices), len(self.first)
-        images = torch.empty(len(indices), 3, self.size, self.size)
-        for data, inside, offset in (
-            (self.first, indices < start, 0),
-            (self.second, indices >= start, start),
-        ):
-            if inside.any():
-                images[torch.from_numpy(inside)] = data.image_batch(indices[inside] - offset)
-        return images
-
-
-class IdentityBatchSampler:
-    """Batches with several images of each of several people (Sec. 5.1: 32 identities x 4).
-
-    Batch b depends on (seed, b) only, so that a resumed run goes on with the batches it would have seen. The
-    images of a person with fewer than wanted are drawn with replacement; a person with a single image has no
-    positive pair and is never drawn, unless one image a person is all that is wanted.
-
-    Parameters
-    ----------
-    identities : (N,) the identity of every image.
-    num_batches : how many batches one pass gives.
-
-    Raises
-    ------
-    ValueError
-        There are fewer people than a batch needs.
-    """
-
-    def __init__(
-        self,
-        identities: Sequence[int] | np.ndarray,
-        identities_per_batch: int = 32,
-        images_per_identity: int = 4,
-        num_batches: int = 1000,
-        seed: int = 0,
-    ):
-        people, inverse = np.unique(np.asarray(identities), return_inverse=True)
-        order = np.argsort(inverse, kind="stable")
-        members = np.split(order, np.cumsum(np.bincount(inverse))[:-1])
-        self.members = [images for images in members if len(images) >= min(2, images_per_identity)]
-        if len(self.members) < identities_per_batch:
-            raise ValueError(
-                f"a batch needs {identities_per_batch} identities, the data has {len(people)}, of which "
-                f"{len(self.members)} have enough images; lower identities_per_batch or bring more people"
-            )
-        self.identities_per_batch, self.images_per_identity = identities_per_batch, images_per_identity
-        self.num_batches, self.seed = num_batches, seed
-
-    def __len__(self) -> int:
-        return self.num_batches
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return (self.batch(b) for b in range(self.num_batches))
-
-    def batch(self, number: int) -> np.ndarray:
-        """(identities_per_batch * images_per_identity,) image indices, an identity's side by side."""
-        rng = np.random.default_rng([self.seed, number])
-        people = rng.choice(len(self.members), self.identities_per_batch, replace=False)
-        wanted = self.images_per_identity
-        chosen = [rng.choice(self.members[p], wanted, replace=len(self.members[p]) < wanted) for p in people]
-        return np.concatenate(chosen)
-
-
-if __name__ == "__main__":
-    from smoothswap_lib.datasets_cli import main
-
-    raise SystemExit(main())

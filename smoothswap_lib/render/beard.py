@@ -10,10 +10,10 @@ from functools import lru_cache
 import numpy as np
 from scipy.spatial import cKDTree
 
-from smoothswap_lib.hairline import beard_cover
-from smoothswap_lib.head import HeadModel, Mesh, smoothstep, unit, vertex_normals
-from smoothswap_lib.strands import lock_colors, ribbons
-from smoothswap_lib.traits import Identity, State
+from smoothswap_lib.render.hairline import beard_cover
+from smoothswap_lib.render.head import HeadModel, Mesh, smoothstep, unit, vertex_normals
+from smoothswap_lib.render.strands import lock_colors, ribbons
+from smoothswap_lib.world.traits import Identity, State
 
 MAX_LOCKS, POINTS = 980, 4  # 6 triangles a lock
 LOCKS_PER_AREA = 0.17e6  # a square meter, where the cover is full

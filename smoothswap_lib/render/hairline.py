@@ -6,8 +6,8 @@ traits, head.
 
 import numpy as np
 
-from smoothswap_lib.head import SCALP_CENTER, smoothstep
-from smoothswap_lib.traits import Identity, State
+from smoothswap_lib.render.head import SCALP_CENTER, smoothstep
+from smoothswap_lib.world.traits import Identity, State
 
 AZIMUTHS = np.array([0.0, 0.35, 0.62, 0.9, 1.15, 1.45, 1.75, 2.2, np.pi])
 HEIGHTS = np.array([64.0, 64, 58, 36, 4, 18, 12, -28, -48])  # mm above the eyes, of the mean person

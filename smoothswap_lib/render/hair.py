@@ -9,10 +9,18 @@ from functools import lru_cache
 
 import numpy as np
 
-from smoothswap_lib.hairline import scalp_cover
-from smoothswap_lib.head import SCALP_CENTER, HeadModel, Mesh, join_meshes, smoothstep, unit, vertex_normals
-from smoothswap_lib.strands import curl, lock_colors, ribbons
-from smoothswap_lib.traits import Identity, State
+from smoothswap_lib.render.hairline import scalp_cover
+from smoothswap_lib.render.head import (
+    SCALP_CENTER,
+    HeadModel,
+    Mesh,
+    join_meshes,
+    smoothstep,
+    unit,
+    vertex_normals,
+)
+from smoothswap_lib.render.strands import curl, lock_colors, ribbons
+from smoothswap_lib.world.traits import Identity, State
 
 POINTS = 7  # of a lock's path
 LOWEST = -50.0  # degrees, the last row of the exported scalp

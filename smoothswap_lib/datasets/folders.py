@@ -188,6 +188,30 @@ class IdentityFolder(FaceFolder):
             )
 
 
+class Joined(Dataset):
+    """Two data sets of one size, the second's images numbered after the first's; without identities."""
+
+    def __init__(self, first, second) -> None:
+        if first.size != second.size:
+            raise ValueError(f"the images of one are {first.size} px, of the other {second.size} px")
+        self.first, self.second, self.size = first, second, first.size
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def image_batch(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
+        """(B, 3, H, W) float32 in [-1, 1] of the images at `indices`."""
+        indices, start = np.asarray(indices), len(self.first)
+        images = torch.empty(len(indices), 3, self.size, self.size)
+        for data, inside, offset in (
+            (self.first, indices < start, 0),
+            (self.second, indices >= start, start),
+        ):
+            if inside.any():
+                images[torch.from_numpy(inside)] = data.image_batch(indices[inside] - offset)
+        return images
+
+
 def celeba_list(listing: Path) -> dict[str, str]:
     """File name -> person of `identity_CelebA.txt`."""
     return dict(line.split()[:2] for line in listing.read_text(encoding="utf-8").splitlines() if line.strip())

@@ -22,9 +22,10 @@ import pyarrow.parquet as pq
 from PIL import Image
 from tqdm import tqdm
 
-from smoothswap_lib import masks, world
+from smoothswap_lib import world
 from smoothswap_lib.files import atomic
 from smoothswap_lib.render import render_with_truth, use_one_thread
+from smoothswap_lib.world import masks
 
 SPLITS = {"train": 0, "test": 1, "fresh": 2}  # part of every seed, so that no split shares an identity
 ENCODING = {"format": "AVIF", "quality": 85, "subsampling": "4:4:4", "speed": 8, "max_threads": 1}

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from smoothswap_lib.traits import (
+from smoothswap_lib.world.traits import (
     ACTIONS,
     BACKDROPS,
     BEARD_STYLES,

@@ -5,8 +5,8 @@ The same wall has the same look at every size. Depends on head, traits.
 
 import numpy as np
 
-from smoothswap_lib.head import smoothstep
-from smoothswap_lib.traits import Attributes
+from smoothswap_lib.render.head import smoothstep
+from smoothswap_lib.world.traits import Attributes
 
 # Width of an edge in widths of the picture: two pixels at 64, so that one value a pixel shows it and nothing
 # finer is lost at the smallest size.

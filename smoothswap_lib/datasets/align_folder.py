@@ -3,7 +3,7 @@
     python -m smoothswap_lib.datasets align SRC DST --size 256 [--landmarks FILE]
 
 Landmarks come from a JSON file ({path below SRC: 68 (x, y) pixels}) or from mediapipe's face landmarker, the
-optional extra "align". Depends on alignment, datasets, files, tqdm.
+optional extra "align". Depends on alignment, files, folders, tqdm.
 """
 
 import importlib.util
@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from smoothswap_lib import datasets
-from smoothswap_lib.alignment import align
+from smoothswap_lib.datasets import folders
+from smoothswap_lib.datasets.alignment import align
 from smoothswap_lib.files import atomic
 
 INSTALL = 'pip install -e ".[align]"'
@@ -93,7 +93,7 @@ def align_folder(
     source, target = Path(source), Path(target)
     if landmarks is None and not detector_installed():
         raise ModuleNotFoundError(f"finding landmarks needs {INSTALL}; or give them with --landmarks FILE")
-    names = [file.relative_to(source) for file in datasets.FaceFolder(source, size, use_index=False).files]
+    names = [file.relative_to(source) for file in folders.FaceFolder(source, size, use_index=False).files]
     left = [name for name in names if not _place(target, name).exists()]
     known = [None if landmarks is None else landmarks.get(name.as_posix(), ()) for name in left]
     failed: dict[str, str] = {}
@@ -125,7 +125,7 @@ def _align_one(source: Path, target: Path, size: int, name: Path, points) -> str
         if points is None or not len(points):
             return "no face was found" if points is None else "the landmark file has no entry"
         crop, _ = align(photograph, points, size)
-    except datasets.BROKEN_IMAGE as error:
+    except folders.BROKEN_IMAGE as error:
         return str(error) or type(error).__name__
     place = _place(target, name)
     place.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from smoothswap_lib.traits import Attributes
+from smoothswap_lib.world.traits import Attributes
 
 FACE = np.array([0.0, 0.0, -0.03])  # meters: what the lamps look at
 DISTANCE = 1.3  # meters from the face to a lamp

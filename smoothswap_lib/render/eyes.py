@@ -9,9 +9,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from smoothswap_lib.head import HeadModel, Mesh, head_mesh, smoothstep, vertex_normals
-from smoothswap_lib.strands import ribbons
-from smoothswap_lib.traits import Attributes, Identity
+from smoothswap_lib.render.head import HeadModel, Mesh, head_mesh, smoothstep, vertex_normals
+from smoothswap_lib.render.strands import ribbons
+from smoothswap_lib.world.traits import Attributes, Identity
 
 # Radians from the gaze, seen from the eyeball's center.
 PUPIL, IRIS, LIMBUS = 0.18, 0.39, 0.48

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from smoothswap_lib import lighting, wardrobe
-from smoothswap_lib.backdrop import backdrop
-from smoothswap_lib.beard import beard_mesh
-from smoothswap_lib.eyes import eye_meshes
 from smoothswap_lib.files import data_folder
-from smoothswap_lib.hair import hair_mesh
-from smoothswap_lib.head import Mesh, head_mesh, load_head, turn
-from smoothswap_lib.masks import BACKGROUND, CLOTHES, FACE, HAIR, MASK_NAMES
-from smoothswap_lib.skin import paint
-from smoothswap_lib.traits import Attributes, Identity, State
+from smoothswap_lib.render import light as lighting
+from smoothswap_lib.render import wardrobe
+from smoothswap_lib.render.backdrop import backdrop
+from smoothswap_lib.render.beard import beard_mesh
+from smoothswap_lib.render.eyes import eye_meshes
+from smoothswap_lib.render.hair import hair_mesh
+from smoothswap_lib.render.head import Mesh, head_mesh, load_head, turn
+from smoothswap_lib.render.skin import paint
+from smoothswap_lib.world.masks import BACKGROUND, CLOTHES, FACE, HAIR, MASK_NAMES
+from smoothswap_lib.world.traits import Attributes, Identity, State
 
 VARIANT = "scalar_rgb"  # runs everywhere; for another one call mitsuba.set_variant before the first render
 CAMERA_DISTANCE = 1.1  # meters in front of the eyes
@@ -275,9 +276,3 @@ def _mitsuba():
         mitsuba.set_variant(VARIANT)
         mitsuba.set_log_level(mitsuba.LogLevel.Error)  # collapsed hair rows have no normal, and that is fine
     return mitsuba
-
-
-if __name__ == "__main__":
-    from smoothswap_lib.build import main
-
-    raise SystemExit(main())

@@ -10,8 +10,8 @@ from itertools import chain, pairwise
 import numpy as np
 from scipy.spatial import cKDTree
 
-from smoothswap_lib.hairline import beard_areas
-from smoothswap_lib.head import TEXTURE_SIZE, HeadModel
+from smoothswap_lib.render.hairline import beard_areas
+from smoothswap_lib.render.head import TEXTURE_SIZE, HeadModel
 
 LOWEST_SKIN = -0.22  # meters; what lies deeper is always under clothes
 SUBTEXELS = 3  # a texel is about 2 mm: what is finer is sampled so many times a side

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from smoothswap_lib.files import verify
-from smoothswap_lib.traits import ACTIONS, PAIRED_SHAPES, SINGLE_SHAPES, Attributes, Identity, State
+from smoothswap_lib.world.traits import ACTIONS, PAIRED_SHAPES, SINGLE_SHAPES, Attributes, Identity, State
 
 try:
     from lzma import LZMAError

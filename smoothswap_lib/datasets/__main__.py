@@ -4,7 +4,7 @@
     python -m smoothswap_lib.datasets align SRC DST [--size 256] [--landmarks FILE]
     python -m smoothswap_lib.datasets index PATH
 
-Depends on folders, folder_check, folder_align.
+Depends on align_folder, check_folder, folders.
 """
 
 import argparse
@@ -12,9 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from smoothswap_lib.folder_align import align_folder, read_landmarks
-from smoothswap_lib.folder_check import check_folder
-from smoothswap_lib.folders import IndexedFiles, write_index
+from smoothswap_lib.datasets.align_folder import align_folder, read_landmarks
+from smoothswap_lib.datasets.check_folder import check_folder
+from smoothswap_lib.datasets.folders import IndexedFiles, write_index
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -58,3 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         return 130
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

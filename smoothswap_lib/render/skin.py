@@ -9,10 +9,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from smoothswap_lib.hairline import beard_cover, scalp_cover
-from smoothswap_lib.head import TEXTURE_SIZE, HeadModel, smoothstep
-from smoothswap_lib.strands import GRAY
-from smoothswap_lib.texels import (
+from smoothswap_lib.render.hairline import beard_cover, scalp_cover
+from smoothswap_lib.render.head import TEXTURE_SIZE, HeadModel, smoothstep
+from smoothswap_lib.render.strands import GRAY
+from smoothswap_lib.render.texels import (
     blob,
     random_places,
     soft_spots,
@@ -22,7 +22,7 @@ from smoothswap_lib.texels import (
     texel_map,
     waves,
 )
-from smoothswap_lib.traits import Identity, State
+from smoothswap_lib.world.traits import Identity, State
 
 LIGHT_SKIN, DARK_SKIN = np.array([0.76, 0.49, 0.37]), np.array([0.135, 0.070, 0.045])
 # Melanin takes blue first: skin between the two ends is browner than their mean.

@@ -1,0 +1,36 @@
+"""Faces for training and for judging: TrueSwap (the true swap is known) and folders of photographs.
+
+Every data set gives the same dictionary an image and the same `image_batch(indices)`, with images as float32
+tensors in [-1, 1], so that the loops do not know which one they see.
+"""
+
+from smoothswap_lib.datasets.folders import (
+    BROKEN_IMAGE,
+    IMAGE_SUFFIXES,
+    FaceFolder,
+    IdentityFolder,
+    Joined,
+    celeba_list,
+    read_image,
+    to_float,
+    to_uint8,
+)
+from smoothswap_lib.datasets.sampler import IdentityBatchSampler
+from smoothswap_lib.datasets.trueswap import COLUMNS, SPLITS, TrueSwap, read_progress
+
+__all__ = [
+    "BROKEN_IMAGE",
+    "COLUMNS",
+    "IMAGE_SUFFIXES",
+    "SPLITS",
+    "FaceFolder",
+    "IdentityBatchSampler",
+    "IdentityFolder",
+    "Joined",
+    "TrueSwap",
+    "celeba_list",
+    "read_image",
+    "read_progress",
+    "to_float",
+    "to_uint8",
+]
