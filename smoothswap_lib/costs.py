@@ -1,7 +1,7 @@
 """What a training step costs: parameters, multiply-adds, bytes by module; seconds and memory of a whole step.
 
 Counted on torch's meta device, where tensors have shapes but no numbers: the paper's 256 px networks take no
-memory, and a step is the very function that trains. Depends on profiles, embedder, steps, training.
+memory, and a step is the very function that trains. Depends on profiles, embedder, training.
 """
 
 import dataclasses
@@ -17,9 +17,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from smoothswap_lib import engine, steps, training
+from smoothswap_lib import training
 from smoothswap_lib.embedder import Embedder
 from smoothswap_lib.profiles import Profile
+from smoothswap_lib.training import accelerator as engine
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,7 @@ class SwapperStep:
             _ready_adam(discriminator, numbers.discriminator_learning_rate, numbers.adam_betas),
         ]
         frozen = [network.eval().requires_grad_(False) for network in (embedder, ema)]
-        self.parts = steps.SwapperParts(generator, discriminator, *frozen, *optimizers)
+        self.parts = training.SwapperParts(generator, discriminator, *frozen, *optimizers)
         self.gradients = sum(p.nbytes for n in (generator, discriminator) for p in n.parameters())
 
     def __call__(self, with_r1: bool) -> None:
@@ -222,7 +223,7 @@ class SwapperStep:
             numbers = dataclasses.replace(numbers, r1_gamma=0.0)
         x_target, x_source = self.images
         arguments = (x_target, x_source, 0, numbers, _OneProcess(), self.profile.micro_batches)
-        steps.swapper_step(self.parts, *arguments)
+        training.swapper_step(self.parts, *arguments)
 
 
 def _ready_adam(network: nn.Module, rate: float, betas: tuple[float, float]) -> torch.optim.Adam:

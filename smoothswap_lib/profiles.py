@@ -61,7 +61,7 @@ class EmbedderProfile:
     `loss` is "supcon" (the paper's equation), "khosla" (Khosla et al.'s), "ce_lin" or "ce_arc" (Table 2's
     baselines). At the fractions `decay_at` of `steps` the learning rate is multiplied by `decay_factor`.
     `arc_scale` and `arc_margin` (radians) belong to "ce_arc" only. `color_jitter` and `gray_share` are those
-    of `augmentation.color_factors`; 0 leaves the images as they are.
+    of `training.augmentation.color_factors`; 0 leaves the images as they are.
     """
 
     backbone: str
@@ -167,8 +167,8 @@ class SwapperProfile:
 class Profile:
     """One way to run the course: image size, precision, how often to log, and the two trainings.
 
-    The last four say how a machine does the work (`engine.py`). `micro_batches` is the number of parts that a
-    process takes its share of a batch in, one after the other, adding up gradients (gradient accumulation).
+    The last four say how a machine does the work (`training/accelerator.py`). `micro_batches` is the number of
+    parts that a process takes its share of a batch in, one after the other, adding up gradients (gradient accumulation).
     `recompute` saves memory: of a generator's block only the input is kept for the backward pass (gradient
     checkpointing). `compile_networks` is torch.compile's, for generator and embedder. `loader_workers` is the
     number of processes that read images beside each training process, on GPUs only.

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageEnhance
 
-from smoothswap_lib.augmentation import color_factors, jitter_colors
+from smoothswap_lib.training.augmentation import color_factors, jitter_colors
 
 
 def images(count=4, size=8):

@@ -11,7 +11,7 @@ from PIL import Image
 from results import write_table
 
 from smoothswap_lib.datasets import read_progress, to_float
-from smoothswap_lib.runs import write_preview
+from smoothswap_lib.training import write_preview
 
 SIZE, STEPS = 8, (2, 4, 8, 16)
 

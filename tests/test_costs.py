@@ -120,7 +120,7 @@ class Faces:
     def image_batch(self, indices):
         draw = torch.Generator().manual_seed(int(indices[0]))
         return torch.rand(len(indices), 3, 256, 256, generator=draw) * 2 - 1
-training.NUM_PREVIEWS = 2  # the eight of a run would cost a quarter of the step
+training.swapper.NUM_PREVIEWS = 2  # the eight of a run would cost a quarter of the step
 profile = profiles.get("paper").override("profile", {"log_every": 1})
 small = {"embedder": {"steps": 1, "identities_per_batch": 2}, "swapper": {"steps": 1, "batch_size": 2}}
 profile = profile.override(section, small[section])

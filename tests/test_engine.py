@@ -14,7 +14,8 @@ import torch
 from accelerate import Accelerator
 from tiny_runs import ROOT, TINY, FakeFaces, assert_same_run, train
 
-from smoothswap_lib import checkpoints, datasets, embedder, engine, generator, profiles, runs, training
+from smoothswap_lib import checkpoints, datasets, embedder, generator, profiles, training
+from smoothswap_lib.training import accelerator as engine
 
 pytestmark = pytest.mark.usefixtures("small_networks")
 
@@ -75,14 +76,14 @@ def test_a_run_with_recomputed_blocks_is_the_same_run(tmp_path, finished):
 def test_parts_of_a_batch_are_refused_where_they_do_not_come_out_even(tmp_path):
     for section, images in (("embedder", 8), ("swapper", 4)):
         with pytest.raises(
-            runs.RunError, match=f"the {images} images of a process .* in 3 parts.*divides {images}"
+            training.RunError, match=f"the {images} images of a process .* in 3 parts.*divides {images}"
         ):
             train(section, tmp_path / section, replace(TINY, micro_batches=3))
 
 
 def test_parts_of_a_batch_change_a_run_and_so_forbid_its_resumption(tmp_path, finished):
     train("embedder", tmp_path / "run", replace(TINY, micro_batches=2).override("embedder", {"steps": 1}))
-    with pytest.raises(runs.RunError, match="micro_batches is 1 in the run, 2 was asked for"):
+    with pytest.raises(training.RunError, match="micro_batches is 1 in the run, 2 was asked for"):
         train("swapper", finished["swapper"].folder, replace(TINY, micro_batches=2), resume=True)
 
 
@@ -156,7 +157,8 @@ def half_precision(monkeypatch):
                 accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=growth)
             return accelerator
 
-        monkeypatch.setattr(training, "make_accelerator", make)
+        for module in (training.embedder, training.swapper):
+            monkeypatch.setattr(module, "make_accelerator", make)
 
     yield use
     engine.AcceleratorState._reset_state()

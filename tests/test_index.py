@@ -13,9 +13,10 @@ import torch
 from PIL import Image
 from tiny_runs import ROOT
 
-from smoothswap_lib import datasets, engine
+from smoothswap_lib import datasets
 from smoothswap_lib.datasets import __main__ as datasets_cli
 from smoothswap_lib.datasets import folders
+from smoothswap_lib.training import accelerator as engine
 
 
 def write_images(folder, names):

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from smoothswap_lib import engine, layers, losses, steps
+from smoothswap_lib import layers, losses
 from smoothswap_lib.discriminator import Discriminator
+from smoothswap_lib.training import accelerator as engine
 
 
 class Share(SimpleNamespace):
@@ -26,7 +27,7 @@ def parts_of(x, processes, micro_batches):
     for rank in range(processes):
         accelerator = Share(num_processes=processes, process_index=rank)
         mine = torch.as_tensor(engine.dealt_share(np.arange(len(x)), accelerator))
-        for (numbers,) in steps.in_parts(None, accelerator, micro_batches, mine):
+        for (numbers,) in engine.in_parts(None, accelerator, micro_batches, mine):
             yield numbers, x[numbers]
 
 
@@ -46,7 +47,7 @@ def test_each_image_is_compared_with_the_same_others(batch, processes, micro_bat
 
 @pytest.mark.parametrize("batch, processes", [(8, 4), (12, 2), (4, 2)])
 def test_a_share_that_4_does_not_divide_has_other_groups(batch, processes):
-    """What `training.warn_of_small_groups` warns of; StyleGAN2's groups, one GPU's each, differ there too."""
+    """What `swapper.warn_of_small_groups` warns of; StyleGAN2's groups, one GPU's each, differ there too."""
     x = torch.randn(batch, 5, 4, 4, dtype=torch.float64)
     whole = layers.minibatch_stddev(x)[:, 5]
     parts = parts_of(x, processes, 1)

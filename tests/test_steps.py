@@ -9,8 +9,9 @@ from accelerate import Accelerator
 from tiny_runs import TINY, FakeFaces, fixed_embedder, train
 from torch import nn
 
-from smoothswap_lib import checkpoints, engine, steps, training
+from smoothswap_lib import checkpoints, training
 from smoothswap_lib.embedder import Embedder
+from smoothswap_lib.training import accelerator as engine
 
 pytestmark = pytest.mark.usefixtures("small_networks")
 
@@ -39,7 +40,7 @@ def one_swapper_step(profile=TINY, accelerator=None, with_r1=True):
     images = FakeFaces().images
     x_target, x_source = images[:4], images[20:24]
     numbers = profile.swapper
-    x_swap, values = steps.generator_step(
+    x_swap, values = training.generator_step(
         prepared["generator"],
         discriminator,
         frozen,
@@ -49,7 +50,7 @@ def one_swapper_step(profile=TINY, accelerator=None, with_r1=True):
         numbers,
         accelerator,
     )
-    values |= steps.discriminator_step(
+    values |= training.discriminator_step(
         prepared["discriminator"],
         optimizers["discriminator"],
         x_target,
@@ -84,7 +85,7 @@ def test_each_embedder_parameter_gets_a_gradient(loss):
     seen = []
     adam.register_step_pre_hook(lambda *_: seen.extend(bool(p.grad.abs().sum() > 0) for p in parameters))
     x, identity = FakeFaces().images[::3], torch.arange(8).repeat_interleave(2)
-    steps.embedder_step(network, head, accelerator.prepare(adam), x, identity, numbers, accelerator)
+    training.embedder_step(network, head, accelerator.prepare(adam), x, identity, numbers, accelerator)
     assert len(seen) == len(parameters)
     assert all(seen)
 
@@ -96,7 +97,7 @@ def test_the_generator_step_leaves_the_discriminator_alone_and_frees_it_again():
     accelerator = Accelerator(cpu=True)
     adam = accelerator.prepare(torch.optim.Adam(networks["generator"].parameters(), 1e-3))
     x = FakeFaces().images
-    steps.generator_step(
+    training.generator_step(
         networks["generator"],
         discriminator,
         networks["embedder"],
@@ -113,7 +114,9 @@ def test_the_generator_step_leaves_the_discriminator_alone_and_frees_it_again():
 def test_the_embedder_does_not_change_by_a_byte(tmp_path, monkeypatch):
     used = []
     frozen = training.frozen_embedder
-    monkeypatch.setattr(training, "frozen_embedder", lambda module: used.append(frozen(module)) or used[-1])
+    monkeypatch.setattr(
+        training.swapper, "frozen_embedder", lambda module: used.append(frozen(module)) or used[-1]
+    )
     expected = checkpoints.tensor_hash(fixed_embedder().state_dict())
     train("swapper", tmp_path / "run")
     module, _ = used[0]
@@ -152,7 +155,7 @@ def test_r1_runs_in_fp32_under_mixed_precision():
         network[0].register_forward_hook(lambda _module, _inputs, output: kinds.append(output.dtype))
         prepared = accelerator.prepare(network)
         prepared(torch.ones(2, 3))
-        with steps.full_precision(prepared, accelerator):
+        with training.swapper.full_precision(prepared, accelerator):
             prepared(torch.ones(2, 3))
         prepared(torch.ones(2, 3))
         assert kinds == [torch.bfloat16, torch.float32, torch.bfloat16]
@@ -167,13 +170,13 @@ def test_the_moving_average_has_its_closed_form():
     draw = torch.Generator().manual_seed(0)
     history = [torch.randn(4, generator=draw, dtype=torch.float64) for _ in range(31)]
     network, ema = nn.BatchNorm1d(4).double(), nn.BatchNorm1d(4).double()
-    decays = [steps.ema_decay_at(step, 0.9) for step in range(30)]
+    decays = [training.ema_decay_at(step, 0.9) for step in range(30)]
     with torch.no_grad():
         ema.weight.copy_(history[0])
         for decay, weight in zip(decays, history[1:], strict=True):
             network.weight.copy_(weight)
             network.running_mean.copy_(weight)
-            steps.update_ema(ema, network, decay)
+            training.update_ema(ema, network, decay)
     # weight k enters with (1 - d_k), then shrinks by all later decays
     shares = [np.prod(decays), *((1 - decays[k]) * np.prod(decays[k + 1 :]) for k in range(30))]
     assert sum(shares) == pytest.approx(1)
@@ -181,33 +184,33 @@ def test_the_moving_average_has_its_closed_form():
     torch.testing.assert_close(ema.weight.detach(), expected)
     assert torch.equal(ema.running_mean, history[-1])
     assert shares[0] < 1e-6  # the untrained weights are forgotten within a quick run
-    assert steps.ema_decay_at(10**6, 0.999) == 0.999
+    assert training.ema_decay_at(10**6, 0.999) == 0.999
 
 
 def test_rates_follow_their_schedules():
     numbers = dataclasses.replace(TINY.embedder, steps=100)
-    rates = [steps.decayed_learning_rate(step, numbers) for step in (0, 59, 60, 74, 75, 89, 90, 99)]
+    rates = [training.decayed_learning_rate(step, numbers) for step in (0, 59, 60, 74, 75, 89, 90, 99)]
     assert rates == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5, 1e-6, 1e-6])
-    assert [steps.warm_up(step, TINY.swapper) for step in (0, 1, 3, 9)] == [0.25, 0.5, 1.0, 1.0]
-    assert steps.warm_up(0, dataclasses.replace(TINY.swapper, warmup_steps=0)) == 1.0
+    assert [training.warm_up(step, TINY.swapper) for step in (0, 1, 3, 9)] == [0.25, 0.5, 1.0, 1.0]
+    assert training.warm_up(0, dataclasses.replace(TINY.swapper, warmup_steps=0)) == 1.0
 
 
 def test_batches_depend_on_seed_and_step_and_start_with_self_pairs():
     numbers = dataclasses.replace(TINY.swapper, batch_size=64, self_pairs=2)
-    target, source = steps.swapper_batch(48, numbers, seed=3, step=7)
-    again, _ = steps.swapper_batch(48, numbers, seed=3, step=7)
+    target, source = training.swapper_batch(48, numbers, seed=3, step=7)
+    again, _ = training.swapper_batch(48, numbers, seed=3, step=7)
     assert np.array_equal(target, again)
     assert np.array_equal(target[:2], source[:2])
     assert (target[2:] != source[2:]).mean() > 0.8
     for seed, step in ((3, 8), (4, 7)):
-        assert not np.array_equal(target, steps.swapper_batch(48, numbers, seed, step)[0])
-    many = np.concatenate([steps.swapper_batch(48, numbers, 0, step)[0] for step in range(100)])
+        assert not np.array_equal(target, training.swapper_batch(48, numbers, seed, step)[0])
+    many = np.concatenate([training.swapper_batch(48, numbers, 0, step)[0] for step in range(100)])
     assert np.bincount(many, minlength=48).min() > 80  # uniform: 133 of each are expected
 
 
 def test_self_pairs_do_not_count_as_swaps():
     z = torch.eye(4)
-    values = steps.swap_cosines(z_swap=z, z_source=z[[0, 2, 1, 3]], z_target=z)
+    values = training.swapper.swap_cosines(z_swap=z, z_source=z[[0, 2, 1, 3]], z_target=z)
     assert values["cos_source"].item() == 0.0  # images 1 and 2 swap; 0 and 3 are self pairs
     assert values["cos_target"].item() == 1.0
-    assert all(value.item() == 0 for value in steps.swap_cosines(z, z, z).values())
+    assert all(value.item() == 0 for value in training.swapper.swap_cosines(z, z, z).values())

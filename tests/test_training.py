@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from tiny_runs import ROOT, TINY, FakeFaces, assert_same_run, fixed_embedder, train, without_seconds
 
-from smoothswap_lib import checkpoints, profiles, runs, steps, training
+from smoothswap_lib import checkpoints, profiles, training
 from smoothswap_lib.embedder import Embedder
 
 pytestmark = pytest.mark.usefixtures("small_networks")
@@ -158,7 +158,7 @@ def test_each_embedder_loss_falls_and_ships_no_classifier(tmp_path, loss):
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path, monkeypatch):
-    real = steps.generator_step
+    real = training.generator_step
     calls = []
 
     def poisoned(*arguments):
@@ -166,9 +166,9 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path,
         x_swap, values = real(*arguments)
         return x_swap, {**values, "change": torch.tensor(float("nan"))} if len(calls) == 7 else values
 
-    monkeypatch.setattr(steps, "generator_step", poisoned)
+    monkeypatch.setattr(training.swapper, "generator_step", poisoned)
     with pytest.raises(
-        runs.NonFiniteError, match=r"step 7: change is nan\. The last good state is in .*state\. Try"
+        training.NonFiniteError, match=r"step 7: change is nan\. The last good state is in .*state\. Try"
     ):
         train("swapper", tmp_path / "run")
     state = tmp_path / "run" / "state" / "state.safetensors"
@@ -180,7 +180,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path,
 
 def test_a_real_explosion_is_caught_before_it_is_saved(tmp_path):
     profile = TINY.override("swapper", {"generator_learning_rate": 1e30, "warmup_steps": 0})
-    with pytest.raises(runs.NonFiniteError, match="step [0-9]+: "):
+    with pytest.raises(training.NonFiniteError, match="step [0-9]+: "):
         train("swapper", tmp_path / "run", profile)
     path = tmp_path / "run" / "state" / "state.safetensors"
     if path.exists():
@@ -189,14 +189,14 @@ def test_a_real_explosion_is_caught_before_it_is_saved(tmp_path):
 
 @pytest.mark.parametrize("section", ("embedder", "swapper"))
 def test_ctrl_c_saves_and_resume_goes_on(tmp_path, monkeypatch, finished, section):
-    record, before = runs.Run.record, signal.getsignal(signal.SIGINT)  # ignored in a shell's background
+    record, before = training.Run.record, signal.getsignal(signal.SIGINT)  # ignored in a shell's background
 
     def press(self, *arguments):
         if self.step == 4:
             os.kill(os.getpid(), signal.SIGINT)
         record(self, *arguments)
 
-    monkeypatch.setattr(runs.Run, "record", press)
+    monkeypatch.setattr(training.Run, "record", press)
     with pytest.raises(KeyboardInterrupt, match="after step 5, which is saved: continue with --resume"):
         train(section, tmp_path / "run")
     assert signal.getsignal(signal.SIGINT) is before
@@ -206,12 +206,12 @@ def test_ctrl_c_saves_and_resume_goes_on(tmp_path, monkeypatch, finished, sectio
 
 
 def test_a_folder_in_use_is_refused(tmp_path, finished):
-    with pytest.raises(runs.RunError, match="is not empty .*--resume"):
+    with pytest.raises(training.RunError, match="is not empty .*--resume"):
         train("swapper", finished["swapper"].folder)
-    with pytest.raises(runs.RunError, match="is the run of a swapper, not of a embedder"):
+    with pytest.raises(training.RunError, match="is the run of a swapper, not of a embedder"):
         train("embedder", finished["swapper"].folder, resume=True)
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(runs.RunError, match="holds files but no run"):
+    with pytest.raises(training.RunError, match="holds files but no run"):
         train("swapper", tmp_path, resume=True)
 
 
@@ -219,12 +219,12 @@ def test_resume_with_other_numbers_names_them(finished):
     folder = finished["swapper"].folder
     other = TINY.override("swapper", {"batch_size": 8, "r1_gamma": 0.2})
     with pytest.raises(
-        runs.RunError, match=r"seed is 0 in the run, 1 .*; swapper.batch_size is 4 in the run, 8"
+        training.RunError, match=r"seed is 0 in the run, 1 .*; swapper.batch_size is 4 in the run, 8"
     ):
         train("swapper", folder, other, seed=1, resume=True)
-    with pytest.raises(runs.RunError, match="embedder.steps is 10 in the run, 20"):
+    with pytest.raises(training.RunError, match="embedder.steps is 10 in the run, 20"):
         train("embedder", finished["embedder"].folder, TINY.override("embedder", {"steps": 20}), resume=True)
-    with pytest.raises(runs.RunError, match="embedder_hash"):
+    with pytest.raises(training.RunError, match="embedder_hash"):
         training.train_swapper(
             TINY, folder, FakeFaces(), Embedder("resnet_small", 8), resume=True, progress=False
         )
@@ -244,12 +244,12 @@ def test_a_longer_swapper_run_continues_a_shorter_one(tmp_path, finished):
     train("swapper", tmp_path / "run", resume=True)
     weights = [folder / "weights.safetensors" for folder in (tmp_path / "run", finished["swapper"].folder)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
-    with pytest.raises(runs.RunError, match="has taken 10 steps already, more than the 8"):
+    with pytest.raises(training.RunError, match="has taken 10 steps already, more than the 8"):
         train("swapper", tmp_path / "run", TINY.override("swapper", {"steps": 8}), resume=True)
 
 
 def test_images_of_another_size_are_refused(tmp_path):
-    with pytest.raises(runs.RunError, match=r"images are 16 px, the profile trains at 32 px"):
+    with pytest.raises(training.RunError, match=r"images are 16 px, the profile trains at 32 px"):
         train("embedder", tmp_path / "run", profiles.get("laptop").override("profile", {"size": 32}))
 
 
@@ -273,7 +273,7 @@ def test_a_run_of_an_older_version_lacks_newer_numbers_and_goes_on(tmp_path):
     del content["profile"]["embedder"]["loss"]  # an older version's, and no longer the default
     content["profile"]["embedder"]["color_jitter"] = 0.4
     (tmp_path / "profile.json").write_text(json.dumps(content))
-    with pytest.raises(runs.RunError, match="color_jitter is 0.4 in the run, 0.0 was asked for"):
+    with pytest.raises(training.RunError, match="color_jitter is 0.4 in the run, 0.0 was asked for"):
         train("embedder", tmp_path, resume=True)
 
 

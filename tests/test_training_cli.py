@@ -9,13 +9,14 @@ import torch
 from PIL import Image
 from tiny_runs import ROOT, TINY, FakeFaces
 
-from smoothswap_lib import checkpoints, datasets, profiles, runs, steps, training, training_cli
+from smoothswap_lib import checkpoints, datasets, files, profiles, training
+from smoothswap_lib.training import __main__ as training_cli
 
 pytestmark = pytest.mark.usefixtures("small_networks")
 
 
 def test_settings_go_to_the_section_or_the_profile():
-    profile = training_cli.apply_settings(
+    profile = training.apply_settings(
         profiles.get("quick"),
         "swapper",
         ["steps=7", "channel_multipliers=1,2,2", "save_every=3", "r1_gamma=0.5"],
@@ -24,9 +25,9 @@ def test_settings_go_to_the_section_or_the_profile():
     assert (profile.save_every, profile.swapper.r1_gamma) == (3, 0.5)
     assert profile.embedder == profiles.get("quick").embedder
     with pytest.raises(ValueError, match="no number is called 'stepz'. The swapper has .*steps.*save_every"):
-        training_cli.apply_settings(profile, "swapper", ["stepz=7"])
+        training.apply_settings(profile, "swapper", ["stepz=7"])
     with pytest.raises(ValueError, match="NAME=VALUE"):
-        training_cli.apply_settings(profile, "swapper", ["steps"])
+        training.apply_settings(profile, "swapper", ["steps"])
 
 
 @pytest.fixture
@@ -83,12 +84,12 @@ def test_the_command_trains_and_ships_with_a_card(tmp_path, monkeypatch, command
     images = FakeFaces().images[:2]
     assert checkpoints.swap(images, images.flip(0)).shape == images.shape
     card = (shipped / "swapper.md").read_text()
-    assert training_cli.sha256(shipped / "swapper.safetensors") in card
+    assert files.sha256(shipped / "swapper.safetensors") in card
     assert "| generator_width | 8 |" in card
     assert "| steps | 3 |" in card
     assert "| data | FakeFaces, 48 images |" in card
     assert "| cos_source |" in card
-    assert training_cli.ship(first, "supcon", {"AUC": 0.5}).is_file()
+    assert training.ship(first, "supcon", {"AUC": 0.5}).is_file()
     assert "| AUC | 0.5 |" in (shipped / "supcon.md").read_text()
 
 
@@ -104,7 +105,7 @@ def test_the_command_says_what_is_wrong_without_a_traceback(tmp_path, monkeypatc
         assert code == 2
         assert why in text
         assert "Traceback" not in text
-    monkeypatch.setattr(runs.Run, "_as_numbers", lambda self, values: {"loss": float("inf")})
+    monkeypatch.setattr(training.Run, "_as_numbers", lambda self, values: {"loss": float("inf")})
     code, text = command("embedder", *out)
     assert code == 1
     assert "embedder stopped: step 1: loss is inf. No state was saved yet" in text
@@ -166,7 +167,7 @@ def test_targets_come_from_the_faces_and_sources_from_the_identities(tmp_path):
 
 def test_sources_of_another_set_are_numbered_after_the_targets():
     numbers = profiles.get("paper").swapper
-    target, source = steps.swapper_batch(10, numbers, seed=0, step=3, num_sources=5)
+    target, source = training.swapper_batch(10, numbers, seed=0, step=3, num_sources=5)
     assert target.max() < 10 and source[0] == target[0]
     assert source[1:].min() >= 10 and source[1:].max() < 15
     both = datasets.Joined(FakeFaces(), FakeFaces())

@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow.parquet
 import torch
 
-from smoothswap_lib import checkpoints, embedder, profiles, runs, training
+from smoothswap_lib import checkpoints, embedder, profiles, training
 from smoothswap_lib.embedder import Embedder
 
-ROOT = Path(training.__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 TINY = profiles.Profile(
     name="tiny",
     size=16,
@@ -61,7 +61,7 @@ def fixed_embedder() -> Embedder:
     return Embedder("resnet_small", 8)
 
 
-def train(section: str, out: Path | str, profile=TINY, **options) -> runs.TrainingResult:
+def train(section: str, out: Path | str, profile=TINY, **options) -> training.TrainingResult:
     options = {"data": FakeFaces(), "progress": False, **options}
     if section == "embedder":
         return training.train_embedder(profile, out, **options)

@@ -21,7 +21,8 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from smoothswap_lib import profiles, runs, training, training_cli
+from smoothswap_lib import profiles, training
+from smoothswap_lib.training import __main__ as training_cli
 
 NEVER = 1e9  # max_grad_norm: no clipping
 EMBEDDER = {"identities_per_batch": 8, "images_per_identity": 4}
@@ -60,7 +61,7 @@ def shaken_swapper(profile, identity_dim):
     return generator, discriminator, arguments
 
 
-BUILD_SWAPPER = training.build_swapper
+BUILD_SWAPPER = training.swapper.build_swapper
 
 
 def gradients_of(optimizer) -> dict[str, torch.Tensor]:
@@ -72,7 +73,7 @@ def gradients_of(optimizer) -> dict[str, torch.Tensor]:
 def measure(out: Path) -> None:
     """Files of OUT: CASE-RANK.safetensors (gradients), CASE-RANK.json (images seen, metrics)."""
     rank = PartialState(cpu=True).process_index
-    training.build_swapper = shaken_swapper
+    training.swapper.build_swapper = shaken_swapper
     torch.set_default_dtype(torch.float64)  # else most of a difference is rounding, which tau enlarges
     for case, (section, numbers, changes) in CASES.items():
         kept: list[dict[str, torch.Tensor]] = []
@@ -95,24 +96,24 @@ def train(section: str, out: Path, *options: str) -> None:
     """The training command, with the tiny profile and the fake faces."""
     profiles.get = lambda name: tiny_runs.TINY
     training.open_data = lambda data, section, size: tiny_runs.FakeFaces()
-    training.frozen_embedder = lambda _: FROZEN(tiny_runs.fixed_embedder())
+    training.swapper.frozen_embedder = lambda _: FROZEN(tiny_runs.fixed_embedder())
     command = [section, "--profile", "tiny", "--out", str(out / section), *options]
     training_cli.main([*command, "--resume"])
 
 
-FROZEN = training.frozen_embedder
+FROZEN = training.swapper.frozen_embedder
 
 
 def kill_the_last_process() -> None:
     """After a step that no state has yet been written of."""
-    record = runs.Run.record
+    record = training.Run.record
 
     def record_and_die(self, *arguments):
         record(self, *arguments)
         if self.step == KILL_AFTER and int(os.environ["RANK"]) == int(os.environ["WORLD_SIZE"]) - 1:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    runs.Run.record = record_and_die
+    training.Run.record = record_and_die
 
 
 def refuse_to_write(out: Path) -> None:

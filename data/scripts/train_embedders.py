@@ -25,7 +25,7 @@ from torch import nn
 from smoothswap_lib import evaluation, profiles, smoothness, training
 from smoothswap_lib.datasets import TrueSwap
 from smoothswap_lib.profiles import EMBEDDER_LOSSES
-from smoothswap_lib.training_cli import apply_settings, ship
+from smoothswap_lib.training import apply_settings, ship
 
 GALLERY_PER_IDENTITY, PAIRS = 2, 1000  # of d_smooth along training: small, for it is measured often
 

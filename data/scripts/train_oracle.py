@@ -19,10 +19,9 @@ import torch.nn.functional as F
 from command import exit_code, parser_of
 from torch.optim import Adam
 
-from smoothswap_lib import profiles, steps, training
+from smoothswap_lib import profiles, training
 from smoothswap_lib.datasets import TrueSwap, to_float
-from smoothswap_lib.runs import Run
-from smoothswap_lib.training_cli import apply_settings, ship
+from smoothswap_lib.training import Run, apply_settings, ship
 
 
 class Truth:
@@ -62,7 +61,7 @@ def train_oracle(profile, out: Path, data, truth: Truth, embedder: str, seed: in
             norm = accelerator.clip_grad_norm_(generator.parameters(), numbers.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad()
-            steps.update_ema(ema, generator, steps.ema_decay_at(step, numbers.ema_decay))
+            training.update_ema(ema, generator, training.ema_decay_at(step, numbers.ema_decay))
             run.record(
                 {"error": error.detach(), "grad_norm_generator": norm.detach()},
                 numbers.generator_learning_rate,

@@ -18,7 +18,7 @@ from pathlib import Path
 from command import exit_code, parser_of
 
 from smoothswap_lib import profiles, training
-from smoothswap_lib.training_cli import apply_settings
+from smoothswap_lib.training import apply_settings
 
 # name: embedder, what is changed
 VARIANTS = {

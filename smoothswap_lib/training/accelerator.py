@@ -1,9 +1,10 @@
 """What the machine decides about a training, not the paper: processes, compiler, memory, reading images.
 
 Devices, precision and processes come from Hugging Face Accelerate. However many processes share a batch, the
-gradient is that of one process with the whole batch. Depends on layers.
+gradient is that of one process with the whole batch.
 """
 
+import contextlib
 import functools
 import multiprocessing
 import warnings
@@ -19,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, Dataset
 
 from smoothswap_lib.layers import ResidualBlock, at_least_float32
+from smoothswap_lib.training.run_folder import RunError
 
 
 def make_accelerator(mixed_precision: str) -> Accelerator:
@@ -201,3 +203,56 @@ class _Batches(Dataset):
 
 def _as_it_is(batch):
     return batch
+
+
+def check_share(count: int, accelerator: Accelerator, micro_batches: int, images_each: int = 1) -> None:
+    """RunError unless a batch of `count` can be divided among processes, and a process' images into parts.
+
+    Parameters
+    ----------
+    count : of what stays together, images or identities
+    images_each : images of one of them
+    """
+    if count % accelerator.num_processes:
+        raise RunError(
+            f"{accelerator.num_processes} processes cannot share {count} evenly: "
+            "change batch_size (swapper) or identities_per_batch (embedder), or their number."
+        )
+    images = count * images_each // accelerator.num_processes
+    if images % micro_batches:
+        raise RunError(
+            f"the {images} images of a process cannot be taken in {micro_batches} parts of one size: "
+            f"set micro_batches to a number that divides {images}."
+        )
+
+
+def in_parts(
+    network: nn.Module, accelerator: Accelerator, micro_batches: int, *tensors: Tensor
+) -> Iterator[tuple[Tensor, ...]]:
+    """Parts of a batch one after the other, adding up gradients; the last one joins the processes'.
+
+    A batch is dealt out like cards, as the discriminator deals it into its groups of 4 (`minibatch_stddev`).
+    """
+    for first in range(micro_batches):
+        is_last = first == micro_batches - 1
+        with contextlib.nullcontext() if is_last else accelerator.no_sync(network):
+            yield tuple(tensor[first::micro_batches] for tensor in tensors)
+
+
+def whole(parts: list[Tensor]) -> Tensor:
+    """A batch from the parts that `in_parts` made of it."""
+    return parts[0] if len(parts) == 1 else torch.stack(parts, dim=1).flatten(0, 1)
+
+
+def mean_values(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Means over the parts of a batch; all have as many images."""
+    if len(parts) == 1:
+        return parts[0]
+    return {name: torch.stack([values[name] for values in parts]).mean() for name in parts[0]}
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> float:
+    """Set the rate of all parameter groups: a function of the step alone, so there is nothing to restore."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    return rate
