@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from smoothswap_lib.claims import VERDICTS, read_claims
+from smoothswap_lib.evaluation.claims import VERDICTS, read_claims
 from smoothswap_lib.files import data_folder
 
 ROOT = Path(__file__).resolve().parents[1]

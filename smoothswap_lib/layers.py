@@ -195,9 +195,9 @@ def minibatch_stddev(x: Tensor, group_size: int = 4) -> Tensor:
     group_size does not divide is dealt out into groups of nearly equal size, none larger than group_size.
 
     With several processes each sees its own images only, as in StyleGAN2. A batch is dealt out to them as it
-    is to the groups (training/accelerator.py: `dealt_share`, `in_parts`), so where group_size divides the
-    images of each, all groups are those of one process with the whole batch (tests/test_stddev_groups.py). Where it does not,
-    they are smaller than they could be, and training warns.
+    is to the groups (`dealt_share` and `in_parts` of `training.accelerator`). So where group_size divides the
+    images of each, all groups are those of one process with the whole batch (tests/test_stddev_groups.py).
+    Where it does not, they are smaller than they could be, and training warns.
     """
     batch = x.shape[0]
     num_groups = math.ceil(batch / group_size)

@@ -167,11 +167,11 @@ class SwapperProfile:
 class Profile:
     """One way to run the course: image size, precision, how often to log, and the two trainings.
 
-    The last four say how a machine does the work (`training/accelerator.py`). `micro_batches` is the number of
-    parts that a process takes its share of a batch in, one after the other, adding up gradients (gradient accumulation).
-    `recompute` saves memory: of a generator's block only the input is kept for the backward pass (gradient
-    checkpointing). `compile_networks` is torch.compile's, for generator and embedder. `loader_workers` is the
-    number of processes that read images beside each training process, on GPUs only.
+    The last four say how a machine does the work (`training.accelerator`). `micro_batches` is the number of
+    parts that a process takes its share of a batch in, one after the other, adding up gradients (gradient
+    accumulation). `recompute` saves memory: of a generator's block only the input is kept for the backward
+    pass (gradient checkpointing). `compile_networks` is torch.compile's, for generator and embedder.
+    `loader_workers` is the number of processes that read images beside each training process, on GPUs only.
 
     Raises
     ------

@@ -7,8 +7,14 @@ from functools import partial
 import pytest
 import write_claims as script
 
-from smoothswap_lib import claims
-from smoothswap_lib.claims import Claim, read_claims, verdict_at_most, verdict_below_one, write_claims
+from smoothswap_lib.evaluation import claims
+from smoothswap_lib.evaluation.claims import (
+    Claim,
+    read_claims,
+    verdict_at_most,
+    verdict_below_one,
+    write_claims,
+)
 from smoothswap_lib.files import data_folder
 
 TRIED = Claim(

@@ -73,7 +73,7 @@ def test_verification_refuses_what_it_cannot_judge(monkeypatch):
         evaluation.verification_auc(z, np.zeros(7))
     with pytest.raises(ValueError, match="fold by fold"):
         evaluation.verification_accuracy(z, np.zeros(40, int), np.ones(40, int), np.arange(40) < 20)
-    monkeypatch.setattr(evaluation, "MAX_PAIRS", 20)
+    monkeypatch.setattr(evaluation.verification, "MAX_PAIRS", 20)
     with pytest.raises(ValueError, match="too many pairs"):
         evaluation.verification_auc(z, np.arange(8) % 2)
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from smoothswap_lib import checkpoints, ffpp
+from smoothswap_lib import checkpoints
 from smoothswap_lib.datasets import TrueSwap, align_folder, to_uint8
+from smoothswap_lib.evaluation import ffpp
 
 POSE = ("attributes.yaw", "attributes.pitch", "attributes.roll")  # degrees
 COLUMNS = range(6)  # attribute sets: the frames of a clip

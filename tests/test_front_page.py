@@ -17,7 +17,7 @@ import yaml
 from PIL import Image
 
 from smoothswap_lib import figures
-from smoothswap_lib.claims import VERDICTS, read_claims
+from smoothswap_lib.evaluation.claims import VERDICTS, read_claims
 from smoothswap_lib.files import data_folder
 
 ROOT = run.ROOT

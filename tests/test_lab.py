@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 import smoothswap_lib
-from smoothswap_lib import datasets, evaluation, figures, lab, marking, photographs, world
+from smoothswap_lib import datasets, evaluation, figures, world
 from smoothswap_lib.datasets import align_folder
+from smoothswap_lib.lab import lab, marking, photographs
 from smoothswap_lib.render import render, render_with_truth
 
 SOURCE, OTHER, TARGET = (13, 6), (28, 7), (3, 0)

@@ -17,11 +17,12 @@ import run
 from chromium import errors, until
 from nbformat.v4 import new_code_cell, new_notebook
 
-from smoothswap_lib import figures, lab
+from smoothswap_lib import figures
+from smoothswap_lib.lab import lab
 
 pytestmark = chromium.MARKS
 TOKEN = "only-for-this-test"
-LAB = "from smoothswap_lib import widgets\nwidgets.swap_lab()"
+LAB = "from smoothswap_lib.lab import widgets\nwidgets.swap_lab()"
 BROKEN = "import ipywidgets\nslider = ipywidgets.IntSlider(description='broken')\n"
 BROKEN += "slider.observe(lambda change: [][0], names='value')\nslider"
 # The error of a handler reaches neither the page nor the server's log: the kernel sends it as a message.

@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from smoothswap_lib import checkpoints, datasets, manifest, marking, photographs, watermark
+from smoothswap_lib import checkpoints, datasets
+from smoothswap_lib.__main__ import main
 from smoothswap_lib.datasets import align_folder
-from smoothswap_lib.swap_cli import main
+from smoothswap_lib.lab import manifest, marking, photographs, watermark
 
 ROOT = Path(__file__).resolve().parents[1]
 

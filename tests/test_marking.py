@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 from scipy.fft import dctn
 
-from smoothswap_lib import manifest, marking, watermark
 from smoothswap_lib.checkpoints import swap
 from smoothswap_lib.datasets import TrueSwap, to_uint8
+from smoothswap_lib.lab import manifest, marking, watermark
 
 needs_c2pa = pytest.mark.skipif(not manifest.installed(), reason="needs the extra marking")
 

@@ -10,8 +10,10 @@ import torch
 from PIL import Image
 from skimage.data import astronaut
 
-from smoothswap_lib import checkpoints, figures, marking, swap_cli
+from smoothswap_lib import __main__ as swap_cli
+from smoothswap_lib import checkpoints, figures
 from smoothswap_lib.datasets import TrueSwap, align_folder, alignment, to_float
+from smoothswap_lib.lab import marking
 
 LEFT_EYE, RIGHT_EYE, MOUTH = (202.5, 101.5), (248.5, 102.5), ((205, 141), (243, 142))  # x, y
 SOURCE = 1471  # of the test split

@@ -12,7 +12,8 @@ from scipy.stats import norm, spearmanr
 from sklearn.metrics import r2_score
 from torch import nn
 
-from smoothswap_lib import losses, probes
+from smoothswap_lib import losses
+from smoothswap_lib.evaluation import probes
 from smoothswap_lib.smoothness import slerp
 
 SIDE = 4

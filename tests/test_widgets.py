@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 from test_lab import png
 
-from smoothswap_lib import figures, lab, photographs, widgets
+from smoothswap_lib import figures
+from smoothswap_lib.lab import lab, photographs, widgets
 
 
 @pytest.fixture(scope="module")

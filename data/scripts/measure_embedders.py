@@ -22,8 +22,9 @@ from results import kept_result, write_result
 from swap_judges import Components, landmark_table
 from tqdm import tqdm
 
-from smoothswap_lib import checkpoints, evaluation, probes, smoothness
+from smoothswap_lib import checkpoints, evaluation, smoothness
 from smoothswap_lib.datasets import TrueSwap, to_float
+from smoothswap_lib.evaluation import probes
 from smoothswap_lib.smoothness import draw_pairs
 
 PAIRS = 4000

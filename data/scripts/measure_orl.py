@@ -26,11 +26,12 @@ from results import write_result
 from skimage.data import astronaut
 from torch import Tensor
 
-from smoothswap_lib import checkpoints, detection, evaluation, photographs, profiles, smoothness
+from smoothswap_lib import checkpoints, detection, evaluation, profiles, smoothness
 from smoothswap_lib.datasets import IdentityFolder, TrueSwap, align_folder, to_float
 from smoothswap_lib.datasets.check_folder import check_folder
 from smoothswap_lib.embedder import Embedder
 from smoothswap_lib.figures import to_pixels
+from smoothswap_lib.lab import photographs
 from smoothswap_lib.training import __main__ as training
 
 PEOPLE = (30, 10)  # trained on, and new: those with the highest numbers

@@ -11,8 +11,8 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from smoothswap_lib.claims import Claim, verdict_at_most, verdict_below_one
 from smoothswap_lib.evaluation import over_seeds, overall_score
+from smoothswap_lib.evaluation.claims import Claim, verdict_at_most, verdict_below_one
 
 OURS, RIVAL = "supcon_4", "ce_arc_4"
 WINDOW = 15  # rows: 150 steps

@@ -20,7 +20,7 @@ import pandas as pd
 from command import parser_of
 from swapper_claims import NOT_TRIED, curve_claims, overall_claim
 
-from smoothswap_lib.claims import Claim, verdict_at_most, verdict_below_one, write_claims
+from smoothswap_lib.evaluation.claims import Claim, verdict_at_most, verdict_below_one, write_claims
 from smoothswap_lib.files import data_folder
 
 RIVALS = {"ce_arc": "CE-Arc", "ce_lin": "CE-Lin"}

@@ -1,13 +1,10 @@
-"""Self-checks of the exercises of notebook 11: a ROC curve's area, a spectrum's rings, the worth of an alarm.
-
-`checks` offers them too. Depends on checks_base.
-"""
+"""Self-checks of the exercises on detecting swaps: a ROC curve's area, a spectrum's rings, an alarm's worth."""
 
 from collections.abc import Callable
 
 import numpy as np
 
-from smoothswap_lib.checks_base import judge
+from smoothswap_lib.checks.base import judge
 
 
 def check_auc(function: Callable) -> None:

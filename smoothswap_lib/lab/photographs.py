@@ -3,8 +3,7 @@
     python -m smoothswap_lib swap SOURCE TARGET -o OUT [--sheet SHEET]
 
 A square image counts as a face crop and is used as it is; of another photograph the face is found and cut
-out as FFHQ's are (the optional extra "align"). Depends on alignment, checkpoints, datasets, figures,
-align_folder, marking.
+out as FFHQ's are (the optional extra "align").
 """
 
 import json
@@ -15,13 +14,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from smoothswap_lib import checkpoints, datasets, figures, marking
-from smoothswap_lib.datasets import align_folder
-from smoothswap_lib.datasets.alignment import align, paste_back
+from smoothswap_lib import checkpoints, datasets, figures
+from smoothswap_lib.datasets.alignment import paste_back
+from smoothswap_lib.datasets.photograph import face_crop, read_photograph
+from smoothswap_lib.lab import marking
 
-FACES = ("auto", "crops", "photographs")  # what the images are; auto: a square one is a crop
 SHEET_TILE = 2.56  # inches of one face on a comparison sheet
 
 
@@ -33,60 +32,6 @@ class PhotographSwap:
     x_source: torch.Tensor
     x_target: torch.Tensor
     x_swap: torch.Tensor
-
-
-def read_photograph(path: str | Path) -> Image.Image:
-    """An image file as RGB, turned as a viewer turns it.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        There is no such file, or it is no image that can be read to its end.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} is no file; check the path")
-    try:
-        with Image.open(path) as file:
-            return ImageOps.exif_transpose(file).convert("RGB")
-    except datasets.BROKEN_IMAGE as error:
-        reason = "not a known kind" if isinstance(error, UnidentifiedImageError) else error
-        raise ValueError(f"{path} cannot be read as an image ({reason}); give another file") from None
-
-
-def face_crop(photograph: Image.Image, size: int, faces: str = "auto", name="the photograph"):
-    """The face as the networks want it, and where it lies.
-
-    Parameters
-    ----------
-    size : pixels a side
-    faces : one of FACES; of a crop that is not square the middle is taken
-    name : for messages
-
-    Returns
-    -------
-    (size, size, 3) uint8, and the transform (2, 3) of `alignment.align`, None for a crop
-
-    Raises
-    ------
-    ModuleNotFoundError, ValueError
-        A face must be found and no detector is installed; or there is none in the picture.
-    """
-    if faces not in FACES:
-        raise ValueError(f"faces must be one of {', '.join(FACES)}, got {faces!r}")
-    if faces == "crops" or (faces == "auto" and photograph.width == photograph.height):
-        return np.asarray(ImageOps.fit(photograph, (size, size), Image.Resampling.LANCZOS)), None
-    if not align_folder.detector_installed():
-        raise ModuleNotFoundError(
-            f"{name} is not a square face crop, and finding its face needs {align_folder.INSTALL}; "
-            "or cut it square around the face first; or say --aligned to take its middle"
-        )
-    landmarks = align_folder.detect(np.asarray(photograph))
-    if landmarks is None:
-        raise ValueError(
-            f"no face was found in {name}; give a picture that shows one from the front, upright and not "
-            "tiny, or say --aligned if it is a face crop already"
-        )
-    return align(photograph, landmarks, size)
 
 
 def swap_photographs(
@@ -102,7 +47,7 @@ def swap_photographs(
 
     Parameters
     ----------
-    faces : one of FACES
+    faces : one of datasets.photograph.FACES
     weights : of a generator: a shipped name, a run's folder or a file
     names : of source and target, for messages
     """

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from smoothswap_lib import figures, lab
+from smoothswap_lib import figures
+from smoothswap_lib.lab import lab
 
 SIDE = 128  # pixels of one picture on the screen: twice those of a 64 px face
 BRIGHT = 128  # gray levels of difference that are shown as the brightest color

@@ -8,8 +8,7 @@
 Beside videos/, a folder images/ with one folder of frames a clip is read, as FaceForensics++'s own extraction
 script writes it. Identity is judged by embedders, expression (52 blendshapes) and pose (degrees) by
 mediapipe, the optional extra "align"; videos need OpenCV, which the extra "judges" brings. The paper's shape
-score needs a fitted 3D face and is left out. Depends on checkpoints, datasets, evaluation, files,
-align_folder, photographs.
+score needs a fitted 3D face and is left out.
 """
 
 import argparse
@@ -27,10 +26,12 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from smoothswap_lib import checkpoints, datasets, evaluation
+from smoothswap_lib import checkpoints, datasets
 from smoothswap_lib.datasets import align_folder
+from smoothswap_lib.datasets.photograph import FACES, face_crop, read_photograph
+from smoothswap_lib.evaluation import swaps
+from smoothswap_lib.evaluation.verification import embed
 from smoothswap_lib.files import atomic
-from smoothswap_lib.photographs import FACES, face_crop, read_photograph
 
 READ_AT = 256  # pixels a side of the crops that mediapipe sees
 Reader = Callable[[np.ndarray], Mapping[str, np.ndarray] | None]  # (H, W, 3) uint8 -> readings; None: no face
@@ -162,7 +163,7 @@ def _to_batch(crops, size: int) -> torch.Tensor:
 
 def _relative(swap, right, wrong) -> np.ndarray:
     rows = (torch.as_tensor(np.stack(part)).double() for part in (swap, right, wrong))
-    return evaluation.relative_distance(*rows).numpy()
+    return swaps.relative_distance(*rows).numpy()
 
 
 def score_clip(swap, target, source, embedders, size: int, reader: Reader | None) -> pd.DataFrame:
@@ -177,10 +178,10 @@ def score_clip(swap, target, source, embedders, size: int, reader: Reader | None
     columns = {}
     x = [_to_batch(crops, size) for crops in (swap, target, source)]  # (frames, 3, size, size) each
     for name, embedder in embedders.items():
-        z_swap, z_target, z_source = (evaluation.embed(part, embedder) for part in x)
+        z_swap, z_target, z_source = (embed(part, embedder) for part in x)
         z_source = torch.nn.functional.normalize(z_source.mean(dim=0, keepdim=True), dim=1).expand_as(z_swap)
         columns[f"identity_{name}"] = (z_swap - z_source).norm(dim=1).numpy()
-        columns[f"identity_r_{name}"] = evaluation.relative_distance(z_swap, z_source, z_target).numpy()
+        columns[f"identity_r_{name}"] = swaps.relative_distance(z_swap, z_source, z_target).numpy()
     columns["change"] = (x[0] - x[1]).square().mean(dim=(1, 2, 3)).numpy()
     table = pd.DataFrame(columns)
     if reader is None:
@@ -237,7 +238,7 @@ def score_folder(
     result = pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
     relative = [name for name in result if "_r" in name and result[name].notna().all()]
     if len(result) > 1:
-        result["overall"] = evaluation.overall_score(result[relative])
+        result["overall"] = swaps.overall_score(result[relative])
     return result
 
 

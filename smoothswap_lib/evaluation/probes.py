@@ -21,6 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
+from smoothswap_lib.evaluation.bootstrap import Interval, as_array, groups_of, mean_interval
 from smoothswap_lib.losses import identity_loss
 
 GRAY_LEVEL = 2 / 255  # one step of an 8-bit image, in units of [-1, 1]
@@ -28,56 +29,7 @@ GRAY_LEVEL = 2 / 255  # one step of an 8-bit image, in units of [-1, 1]
 PENALTIES = tuple(10.0**k for k in range(-3, 7))
 SAME = 1e-12  # a spread below this share of the values is rounding in float64, not a difference
 CLOSED = 1e-6  # radians that embeddings of one image may lie apart in float32
-BOOTSTRAP_DRAWS = 1000
 STEP = 2.5  # PGD's steps in all, over epsilon: enough to cross the ball and turn (Madry et al. 2018)
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean; `low` and `high` bound its 95 % bootstrap interval."""
-
-    mean: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
-
-def _array(values, name: str, dims: int) -> np.ndarray:
-    """A tensor or array as finite float64 with `dims` axes; one column (N,) serves as (N, 1)."""
-    values = values.detach().cpu() if isinstance(values, Tensor) else values
-    values = np.asarray(values, dtype=np.float64)
-    values = values[:, None] if values.ndim == 1 and dims == 2 else values
-    if values.ndim != dims or not values.size:
-        raise ValueError(f"{name} must have {dims} axes and not be empty, got shape {values.shape}")
-    if not np.isfinite(values).all():
-        raise ValueError(f"{name} holds NaN or infinite numbers; leave these rows out")
-    return values
-
-
-def _groups(identity, rows: int) -> np.ndarray:
-    """The number 0..G-1 of each row's identity, (rows,) int."""
-    identity = np.asarray(identity)
-    if identity.shape != (rows,):
-        raise ValueError(f"identity must hold one value for each of the {rows} rows, got {identity.shape}")
-    return np.unique(identity, return_inverse=True)[1]
-
-
-def mean_interval(values, identity=None, seed: int = 0) -> Interval:
-    """Mean with a 95 % bootstrap interval of one number an image or a walk, (N,).
-
-    Images of one face are not independent: with `identity` (N,), whole identities are redrawn.
-    """
-    values = _array(values, "values", 1)
-    group = _groups(np.arange(len(values)) if identity is None else identity, len(values))
-    total, count = np.bincount(group, values), np.bincount(group)  # (G,) each
-    if len(count) < 2:
-        raise ValueError("a bootstrap needs at least two rows, and two identities where these are given")
-    even = np.full(len(count), 1 / len(count))
-    draws = np.random.default_rng(seed).multinomial(len(count), even, size=BOOTSTRAP_DRAWS)  # (draws, G)
-    low, high = np.quantile((draws @ total) / (draws @ count), [0.025, 0.975])
-    return Interval(float(values.mean()), float(low), float(high))
 
 
 def _constant(y: np.ndarray) -> np.ndarray:
@@ -101,8 +53,8 @@ def within_identity(values, identity) -> np.ndarray:
     -------
     (N,) or (N, K) float64
     """
-    columns = _array(values, "values", 2)
-    group = _groups(identity, len(columns))
+    columns = as_array(values, "values", 2)
+    group = groups_of(identity, len(columns))
     count = np.bincount(group)
     if count.min() < 2:
         lonely = np.unique(np.asarray(identity))[count < 2][:10].tolist()
@@ -133,9 +85,9 @@ def ridge_predict(z_train, y_train, z_test, identity_train, penalties=PENALTIES,
     -------
     (M, K); a column that is constant in y_train is NaN, there was nothing to learn
     """
-    z_train, z_test = _array(z_train, "z_train", 2), _array(z_test, "z_test", 2)
-    y_train = _array(y_train, "y_train", 2)
-    group, penalties = _groups(identity_train, len(z_train)), np.asarray(penalties, dtype=float)
+    z_train, z_test = as_array(z_train, "z_train", 2), as_array(z_test, "z_test", 2)
+    y_train = as_array(y_train, "y_train", 2)
+    group, penalties = groups_of(identity_train, len(z_train)), np.asarray(penalties, dtype=float)
     width = y_train.shape[1]
     if not penalties.size or not (penalties > 0).all():
         raise ValueError(f"penalties must be numbers greater than 0, got {penalties}")
@@ -160,7 +112,7 @@ def r2_shares(y_test, predicted) -> np.ndarray:
     `mean_interval(shares[:, k], identity_test)` is the R2 of column k with its interval. Both inputs are
     (M, K) or (M,). A column that is constant here, or was so in training, is NaN.
     """
-    y_test, predicted = _array(y_test, "y_test", 2), np.asarray(predicted, dtype=float)
+    y_test, predicted = as_array(y_test, "y_test", 2), np.asarray(predicted, dtype=float)
     predicted = predicted.reshape(len(predicted), -1)
     if y_test.shape != predicted.shape:
         raise ValueError(f"y_test must be {predicted.shape} as the prediction, got {y_test.shape}")
@@ -216,7 +168,7 @@ def walk_scores(z_walk) -> WalkScores:
     ValueError
         For wrong shapes, fewer than 3 points, a zero embedding, or a walk that ends where it began.
     """
-    z = _array(z_walk, "z_walk", 3)
+    z = as_array(z_walk, "z_walk", 3)
     points = z.shape[1]
     if points < 3:
         raise ValueError(f"a walk has at least 3 points, got z_walk of shape {z.shape}: (walks, P, dim)")

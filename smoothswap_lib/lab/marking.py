@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from smoothswap_lib import manifest, watermark
 from smoothswap_lib.files import atomic
+from smoothswap_lib.lab import manifest, watermark
 
 # How each kind of file is written: the pixels stay, or nearly so.
 FORMATS = {

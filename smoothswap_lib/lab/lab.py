@@ -15,7 +15,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from smoothswap_lib import checkpoints, datasets, evaluation, marking, photographs, smoothness, world
+from smoothswap_lib import checkpoints, datasets, evaluation, smoothness, world
+from smoothswap_lib.lab import marking, photographs
 from smoothswap_lib.render import render
 
 JUDGES = ("supcon", "khosla", "ce_lin", "ce_arc")  # those of them that ship
