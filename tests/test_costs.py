@@ -11,7 +11,8 @@ import torch
 from tiny_runs import ROOT, TINY
 from torch import nn
 
-from smoothswap_lib import costs, profiles
+from experiments import costs
+from smoothswap_lib import profiles
 
 pytestmark = pytest.mark.usefixtures("small_networks")
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from smoothswap_lib import detection
+from experiments import detection
 from smoothswap_lib.datasets import TrueSwap, to_float
 from smoothswap_lib.world import masks
 

@@ -1,4 +1,4 @@
-"""Self-checks of the exercises on detecting swaps: a ROC curve's area, a spectrum's rings, an alarm's worth."""
+"""Self-checks of the exercises on detecting swaps: a ROC curve's area, a spectrum's rings, alarms."""
 
 from collections.abc import Callable
 

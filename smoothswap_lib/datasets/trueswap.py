@@ -201,7 +201,7 @@ def read_progress(folder: str | Path | None = None) -> tuple[dict[str, torch.Ten
 
     Parameters
     ----------
-    folder : what `data/scripts/collect_swappers.py` wrote into (default: the shipped data)
+    folder : what `experiments/collect_swappers.py` wrote into (default: the shipped data)
 
     Returns
     -------

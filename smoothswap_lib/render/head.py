@@ -1,7 +1,7 @@
 """TrueSwap's head: parameters -> vertices, and the meshes of its parts; plain numpy.
 
 The shapes are MakeHuman's (CC0), exported once into `data/head_model.npz` by
-`data/scripts/export_head_model.py`. Coordinates are meters from the middle between the eyes: x toward the
+`experiments/export_head_model.py`. Coordinates are meters from the middle between the eyes: x toward the
 subject's left (the image's right), y away from the camera, z up. Depends on files, traits.
 """
 

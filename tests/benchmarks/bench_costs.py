@@ -16,7 +16,8 @@ from pathlib import Path
 import torch
 from measuring import best, megabytes
 
-from smoothswap_lib import costs, profiles
+from experiments import costs
+from smoothswap_lib import profiles
 
 # pixels, generator's width, channel multipliers, images a step
 SIZES = (

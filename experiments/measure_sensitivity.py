@@ -1,8 +1,8 @@
 """How d_smooth depends on temperature, width, steps and color jitter: SupCon runs, measured alike.
 
-    for T in 0.03 0.07 0.2; do python data/scripts/train_embedders.py --losses supcon --seeds 0 \\
+    for T in 0.03 0.07 0.2; do python experiments/train_embedders.py --losses supcon --seeds 0 \\
         --out build/sensitivity/t$T --set steps=1000 --set temperature=$T; done
-    python data/scripts/measure_sensitivity.py --runs build/sensitivity/*/supcon-0 --out data/sensitivity.json
+    python experiments/measure_sensitivity.py --runs build/sensitivity/*/supcon-0 --out data/sensitivity.json
 
 A row a run: its numbers, the columns of Table 2 (whole train split as gallery), and what a ridge probe finds;
 kept in the run's folder, too.

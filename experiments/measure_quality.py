@@ -1,6 +1,6 @@
 """Quality against seconds: how near to the true swap a variant of the swapper is after how much computing.
 
-    python data/scripts/measure_quality.py --out build/quality --report data/quality.json
+    python experiments/measure_quality.py --out build/quality --report data/quality.json
 
 Each variant of `train_swappers.py` is trained in parts, and after each part its swaps are held against the
 true ones, on the same pairs as in `measure_swappers.py`. Then the mean step of each is timed, all of them in
@@ -20,7 +20,8 @@ from measure_swappers import Pairs, to_truth
 from results import kept_result, write_result
 from train_swappers import VARIANTS
 
-from smoothswap_lib import checkpoints, costs, profiles, training
+from experiments import costs
+from smoothswap_lib import checkpoints, profiles, training
 from smoothswap_lib.datasets import TrueSwap
 
 KEPT = ("error_over_copying", "error_over_copying_interval", "error_over_copying_face",

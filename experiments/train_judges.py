@@ -1,6 +1,6 @@
 """Train the two judges of swaps (see `swap_judges.py`) on the train split, and say how good they are.
 
-    python data/scripts/train_judges.py --out build/judges --report data/judges.json
+    python experiments/train_judges.py --out build/judges --report data/judges.json
 
 Writes identity.safetensors and parameters.safetensors to the folder, and a report: the identity judge's
 verification AUC on the test split, and for each number of the other its R2 on images of people it never saw.

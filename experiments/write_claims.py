@@ -1,6 +1,6 @@
 """Write the claims ledger, data/claims.csv, from what was measured: the paper's claim, our value, a verdict.
 
-    python data/scripts/write_claims.py
+    python experiments/write_claims.py
 
 Needs data/embedders.json (of measure_embedders.py); takes swappers.json (measure_swappers.py) and
 swappers.parquet (collect_swappers.py) if there are any. What is not measured is "not tried".

@@ -3,7 +3,7 @@
 Every trait is meant to be drawn independently of every other, and no person to be in both splits; this
 measures how far that holds for the files at hand, and writes the datasheet's figure::
 
-    python data/scripts/measure_balance.py --train train --test test --out data/balance.json \\
+    python experiments/measure_balance.py --train train --test test --out data/balance.json \\
         --figure docs/images/balance.png
 
 Needs the base installation only.

@@ -1,6 +1,6 @@
 """Render true swaps of the train split's people, which the oracle (`train_oracle.py`) is trained on.
 
-    python data/scripts/render_true_swaps.py --count 4000 --out build/true_swaps
+    python experiments/render_true_swaps.py --count 4000 --out build/true_swaps
 
 Source and target are random images of two people: the picture is the source's identity and state under the
 target's attributes. Parts of some hundred go to OUT/part-NNN.npz as `source` and `target` (rows of the split)

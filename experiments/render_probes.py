@@ -1,6 +1,6 @@
 """Render the pictures with known ways between them, on which `measure_embedders.py` probes an embedding.
 
-    python data/scripts/render_probes.py --out build/probes
+    python experiments/render_probes.py --out build/probes
 
 People, states and attribute sets are those of the test split. Writes, and leaves alone what is there already:
 

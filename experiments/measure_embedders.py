@@ -1,8 +1,8 @@
 """Measure trained embedders: Table 2, Fig. 9's count, and the control that rendered faces allow.
 
-    python data/scripts/train_embedders.py --out build/embedders --ship
-    python data/scripts/render_probes.py --out build/probes
-    python data/scripts/measure_embedders.py --runs build/embedders --probes build/probes \\
+    python experiments/train_embedders.py --out build/embedders --ship
+    python experiments/render_probes.py --out build/probes
+    python experiments/measure_embedders.py --runs build/embedders --probes build/probes \\
         --out data/embedders.json
 
 Queries are the test split's images, the gallery is the whole train split. What was measured of a run is kept

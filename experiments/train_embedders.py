@@ -1,6 +1,6 @@
 """Train the embedders of Table 2 alike: the same trunk, data, steps and batches, another loss, several seeds.
 
-    python data/scripts/train_embedders.py --out build/embedders --ship
+    python experiments/train_embedders.py --out build/embedders --ship
 
 Runs that were stopped go on where they stood and finished ones are not touched, so the same command is given
 again until nothing is left. The first seed's weights are shipped as `data/checkpoints/LOSS.safetensors` by

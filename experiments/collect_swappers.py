@@ -1,6 +1,6 @@
 """Bring the learning curves and previews of `train_swappers.py`'s runs into files for notebook 08.
 
-    python data/scripts/collect_swappers.py --runs build/swappers --out data
+    python experiments/collect_swappers.py --runs build/swappers --out data
 
 Writes OUT/swappers.parquet (all runs' metrics: variant, seed, step, ...) and OUT/progress.avif with
 progress.json: of the variants of --shown the first pairs of their previews, a row a pair: source, target, and

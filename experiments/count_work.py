@@ -1,6 +1,6 @@
 """Count what a profile's networks and training steps ask of a machine: nothing is computed.
 
-    python data/scripts/count_work.py --out data/work.json
+    python experiments/count_work.py --out data/work.json
 
 Writes, for each profile, the rows of `costs.networks_table`, and the work of a mean swapper step (R1 in one
 of 16) with the whole batch, with a quarter and an eighth of it where that is a whole number of images, with
@@ -16,7 +16,8 @@ from command import exit_code, parser_of
 from results import write_result
 from tqdm import tqdm
 
-from smoothswap_lib import costs, profiles
+from experiments import costs
+from smoothswap_lib import profiles
 
 SHARES = (1, 4, 8)  # processes that share a batch
 

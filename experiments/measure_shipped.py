@@ -2,7 +2,7 @@
 
     python -m smoothswap_lib.render build --split fresh --seed 7 --identities 48 --attributes 24 --images 4 \\
         --out build/fresh
-    python data/scripts/measure_shipped.py --splits test build/fresh --out data/shipped.json
+    python experiments/measure_shipped.py --splits test build/fresh --out data/shipped.json
 
 The test split took no part in any training, but choices were made with its scores in sight; a fresh split is
 drawn after the last choice. Verification is over the listed pairs. Swaps are random: two people and two

@@ -1,6 +1,6 @@
 """Train the oracle: the swapper's generator on true swaps, the best that this network could do.
 
-    python data/scripts/train_oracle.py --truth build/true_swaps --out build/oracle --ship oracle
+    python experiments/train_oracle.py --truth build/true_swaps --out build/oracle --ship oracle
 
 No embedder's loss and no discriminator: the mean squared error to the picture that the renderer made
 (`render_true_swaps.py`). The generator sees what the swapper's sees: the target image and the embedder's
