@@ -30,7 +30,7 @@ help:  ## list these commands
 tutorial: $(READY)  ## run every notebook in order with the quick profile, into build/tutorial/
 	@$(BIN)/python notebooks/run.py tutorial $(NB)
 
-# Each notebook is run once, by tests/test_notebooks.py, and 00 by nbval itself, too.
+# Each notebook is run once, by tests/notebooks/test_notebooks.py, and 00 by nbval itself, too.
 test: $(READY) $(BOOK_READY)  ## lint, unit tests, every notebook alone, its outputs compared with the saved ones
 	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 	  --nbval --nbval-current-env --nbval-cell-timeout 900 --continue-on-collection-errors \
@@ -56,9 +56,10 @@ badges: $(READY)  ## write the repository's new address, REPO=owner/name, into e
 	@test -n "$(REPO)" || { echo "say where the repository lives: make badges REPO=owner/name"; exit 1; }
 	@$(BIN)/python notebooks/run.py links $(REPO)
 
-lint: $(READY)  ## check the style of library, tests and notebooks
+lint: $(READY)  ## check style and the direction of imports
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --cache-dir build/import-linter
 
 # A link to an interpreter that has gone counts as missing, so .venv mends itself.
 $(BIN)/python:

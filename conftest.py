@@ -16,7 +16,8 @@ LONG_FILES = (
     "test_costs.py",
     "test_processes.py",
 )
-SPLIT = "tests/test_notebooks.py::test_notebook_runs_alone"  # of this file each test may go to another worker
+# Of this file each test may go to another worker.
+SPLIT = "tests/notebooks/test_notebooks.py::test_notebook_runs_alone"
 
 
 def pytest_configure():

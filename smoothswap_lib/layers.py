@@ -196,8 +196,9 @@ def minibatch_stddev(x: Tensor, group_size: int = 4) -> Tensor:
 
     With several processes each sees its own images only, as in StyleGAN2. A batch is dealt out to them as it
     is to the groups (`dealt_share` and `in_parts` of `training.accelerator`). So where group_size divides the
-    images of each, all groups are those of one process with the whole batch (tests/test_stddev_groups.py).
-    Where it does not, they are smaller than they could be, and training warns.
+    images of each, all groups are those of one process with the whole batch
+    (tests/training/test_stddev_groups.py). Where it does not, they are smaller than they could be, and
+    training warns.
     """
     batch = x.shape[0]
     num_groups = math.ceil(batch / group_size)

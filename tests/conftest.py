@@ -8,15 +8,12 @@ import pytest
 import tiny_runs
 import torch
 from filelock import FileLock
-from people import FEW, PASSPORT, SIZE, draw
+from people import FEW, PASSPORT, SIZE, TINY, draw
 
 from smoothswap_lib import embedder
 from smoothswap_lib.files import data_folder
 from smoothswap_lib.render import head, render_with_truth, use_one_thread
 from smoothswap_lib.render.build import build
-
-# 20 identities are the fewest that ten folds of verification pairs allow.
-TINY = {"split": "test", "seed": 5, "identities": 20, "images": 1, "attributes": 2, "size": 16, "samples": 1}
 
 
 def once(tmp_path_factory, name, make):

@@ -21,7 +21,7 @@ from torch import nn
 
 from smoothswap_lib import costs, generator, layers
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
 import ncsnpp
 
 MULTIPLIERS, BLOCKS, ATTENTION, DIM = (1, 2, 2, 2), 1, (16,), 128

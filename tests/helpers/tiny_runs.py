@@ -9,7 +9,7 @@ import torch
 from smoothswap_lib import checkpoints, embedder, profiles, training
 from smoothswap_lib.embedder import Embedder
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TINY = profiles.Profile(
     name="tiny",
     size=16,

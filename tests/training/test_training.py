@@ -47,7 +47,8 @@ os.fsync = kill
     (("embedder", KILL_AFTER_A_STEP, [2, 4]), ("swapper", KILL_BEFORE_THE_RENAME, [2, 4, 6, 8])),
 )
 def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path, finished, section, kill, rows):
-    code = f"import os, signal, sys\nsys.path.insert(0, {str(ROOT / 'tests')!r})\nimport tiny_runs\n{kill}\n"
+    helpers = str(ROOT / "tests" / "helpers")
+    code = f"import os, signal, sys\nsys.path.insert(0, {helpers!r})\nimport tiny_runs\n{kill}\n"
     code += "tiny_runs.make_small()\n"
     code += f"tiny_runs.train({section!r}, sys.argv[1])"
     out = tmp_path / "run"

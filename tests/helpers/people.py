@@ -9,6 +9,8 @@ from smoothswap_lib import world
 SIZE, FEW = 64, 4  # of a picture: pixels, light paths
 NO_DRIFT = world.State(age=0.0, weight=0.0, hair_length=0.0, stubble=0.0)
 PASSPORT = world.neutral_attributes()
+# 20 identities are the fewest that ten folds of verification pairs allow.
+TINY = {"split": "test", "seed": 5, "identities": 20, "images": 1, "attributes": 2, "size": 16, "samples": 1}
 
 
 def draw(seed, **changes):

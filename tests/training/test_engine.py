@@ -210,7 +210,7 @@ def test_a_gradient_too_large_for_fp16_skips_the_step_and_the_run_goes_on(tmp_pa
 
 WITHOUT_A_COMPILER = """
 import sys, warnings
-sys.path.insert(0, "tests")
+sys.path.insert(0, "tests/helpers")
 from dataclasses import replace
 import tiny_runs
 tiny_runs.make_small()

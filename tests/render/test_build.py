@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from people import TINY
 
-from conftest import TINY
 from smoothswap_lib import world
 from smoothswap_lib.render import build as building
 from smoothswap_lib.render import render_with_truth
 from smoothswap_lib.render.build import FOLDS, FREE, _plan, build, main, verification_pairs
 from smoothswap_lib.world import masks
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"split": "train", "seed": 3, "identities": 3, "images": 2, "size": 16, "samples": 1}
 
 

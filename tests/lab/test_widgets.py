@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 import ipywidgets
 import numpy as np
 import pytest
+from pictures import png
 from PIL import Image
-from test_lab import png
 
 from smoothswap_lib import figures
 from smoothswap_lib.lab import lab, photographs, widgets

@@ -18,7 +18,7 @@ from two_processes import CASES, KILL_AFTER, SWAPPER
 
 pytestmark = pytest.mark.slow
 
-SCRIPT = Path(__file__).parent / "two_processes.py"
+SCRIPT = ROOT / "tests" / "helpers" / "two_processes.py"
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 PATIENCE = 600  # seconds; a launch takes 10 to 30 on 2 cores, minutes on busy ones
 

@@ -257,7 +257,7 @@ def test_the_left_out_tests_are_those_of_the_pins(workflow):
     left_out = [name for name in functions if any(word in name for word in out)]
     assert "test_the_pinned_version_is_the_one_that_is_tested" in left_out
     assert "test_pins_are_a_complete_closure" in left_out
-    everywhere = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py"))
+    everywhere = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     names = [n for n in re.findall(r"def (test_\w+)", everywhere) if any(word in n for word in out)]
     assert all("pin" in name for name in names), "only tests of the pins may be left out"
 

@@ -13,7 +13,7 @@ from smoothswap_lib import world
 from smoothswap_lib.files import data_folder
 from smoothswap_lib.render import head
 
-REFERENCE = Path(__file__).parent / "reference" / "head_vertices.npz"
+REFERENCE = Path(__file__).resolve().parents[1] / "reference" / "head_vertices.npz"
 NAMES = world.PAIRED_SHAPES + world.SINGLE_SHAPES
 UNIT = st.floats(0, 1)
 

@@ -78,7 +78,7 @@ def listing(folder: Path) -> dict[str, tuple[int, int]]:
 def read_only_checkout(tmp_path_factory):
     """What a notebook needs of a checkout, read-only but for build/."""
     copy = tmp_path_factory.mktemp("checkout")
-    for folder in ("notebooks", "smoothswap_lib", "data"):
+    for folder in ("notebooks", "smoothswap_lib", "experiments", "data"):
         ignore = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
         shutil.copytree(run.ROOT / folder, copy / folder, ignore=ignore)
     shutil.copy(run.ROOT / "pyproject.toml", copy)

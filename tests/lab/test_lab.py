@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from pictures import png
 from PIL import Image
 
 import smoothswap_lib
@@ -31,12 +32,6 @@ def matrix():
 @pytest.fixture(scope="module")
 def pair(room):
     return room.pair(SOURCE, TARGET)
-
-
-def png(pixels):
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, format="PNG")
-    return file.getvalue()
 
 
 def rms(a, b):
