@@ -233,6 +233,7 @@ IMPORT_EVERYTHING = """
 import json, random, sys
 from pathlib import Path
 import numpy, torch
+import sklearn.preprocessing  # it imports rich where that is installed, which draws a random number
 root, modules = Path(sys.argv[1]), sys.argv[2:]
 touched = []
 def watch(event, arguments):

@@ -16,8 +16,7 @@ from smoothswap_lib import losses
 from smoothswap_lib.evaluation import probes
 from smoothswap_lib.smoothness import slerp
 
-SIDE = 4
-PIXELS = 3 * SIDE**2
+SIDE, PIXELS = 4, 3 * 4**2
 
 
 def normal(*shape, seed=0):

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("small_networks")
 
 
 KILL_AFTER_A_STEP = """
-from smoothswap_lib.runs import Run
+from smoothswap_lib.training import Run
 record = Run.record
 def kill(self, *arguments):
     record(self, *arguments)
