@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 
 from smoothswap_lib.render.hairline import beard_cover
 from smoothswap_lib.render.head import HeadModel, Mesh, smoothstep, unit, vertex_normals
-from smoothswap_lib.render.strands import lock_colors, ribbons
+from smoothswap_lib.render.strands import gray_share, lock_colors, ribbons
 from smoothswap_lib.world.traits import Identity, State
 
 MAX_LOCKS, POINTS = 980, 4  # 6 triangles a lock
@@ -23,6 +23,7 @@ LENGTH = {"mustache": 0.55, "goatee": 1.0, "chin_strap": 0.4, "short": 0.35, "fu
 LEAST_LENGTH, STUBBLE = 3.0, 2.0  # mm; a shorter lock is paint
 MUSTACHE_LENGTH = 9.0  # mm; what is longer is combed aside or cut
 CLEARANCE = 0.0006  # meters above the skin at the root
+BEARD = 6  # its part of what `skin_seed` draws; 0 to 5 are the skin's own
 FULLNESS = 0.22  # share of its length by which a lock's tip stands off the skin
 GRAVITY = np.array([0.0, -0.12, -1.0])
 
@@ -95,8 +96,8 @@ def _skin(model) -> _Skin:
 
 @lru_cache(maxsize=4)  # an identity's images come one after the other, a matrix row in one state
 def _comb(model, identity, state) -> _Locks:
-    skin, rng = _skin(model), np.random.default_rng([identity.hair_seed, 2])
-    length = LENGTH[identity.beard_style] * identity.beard_length + STUBBLE * state.stubble
+    skin, rng = _skin(model), np.random.default_rng([identity.skin_seed, BEARD])
+    length = LENGTH[identity.beard_style] * state.beard_length + STUBBLE * state.stubble
     cover = beard_cover(skin.points, skin.off_lips, identity, state)
     cover = np.where(cover > 0.4, cover, 0)  # what covers less is stubble, and painted
     count = min(MAX_LOCKS, int(LOCKS_PER_AREA * cover.sum() * skin.area))
@@ -109,7 +110,7 @@ def _comb(model, identity, state) -> _Locks:
     places, hanging = _walk(skin, roots, lengths, rng)
     along = np.linspace(0, 1, POINTS)
     height = CLEARANCE + FULLNESS * lengths[:, None] * along * rng.uniform(0.3, 1, (count, 1))
-    shade = lock_colors(rng, np.array(identity.hair) * 0.9, identity.gray, count)
+    shade = lock_colors(rng, np.array(identity.hair) * 0.9, gray_share(identity, state), count)
     colors = shade[:, None] * (0.75 + 0.25 * along)[:, None]
     widths = 0.0032 * rng.uniform(0.7, 1.3, (count, 1)) * np.array([0.7, 1.0, 0.8, 0.1])
     return _Locks(places, height, hanging, widths, colors)

@@ -27,9 +27,15 @@ from smoothswap_lib.files import atomic
 from smoothswap_lib.render import render_with_truth, use_one_thread
 from smoothswap_lib.world import masks
 
-SPLITS = {"train": 0, "test": 1, "fresh": 2}  # part of every seed, so that no split shares an identity
+SPLITS = {
+    "train": 0,
+    "test": 1,
+    "fresh": 2,
+    "twins": 3,
+}  # part of every seed: none shares a person
 ENCODING = {"format": "AVIF", "quality": 85, "subsampling": "4:4:4", "speed": 8, "max_threads": 1}
-SAMPLES = 24  # light paths a pixel of what ships; tests/benchmarks/bench_render.py shows noise and time
+SAMPLES = 16  # light paths a pixel of what ships; tests/benchmarks/bench_render.py shows noise and time
+TWINS = 4  # people of one group, numbered one after the other: identity // TWINS is the group
 IDENTITIES_A_FILE = 100  # some megabytes a file; when a set grows, only the last one is written again
 FOLDS, PAIRS_A_FOLD = 10, 600  # LFW's form: half of a fold's pairs show the same person
 FREE = -1  # the attribute set of an image that is not part of the matrix
@@ -42,7 +48,7 @@ def build(
     identities: int = 256,
     images: int = 24,
     attributes: int = 0,
-    size: int = 64,
+    size: int = 128,
     samples: int = SAMPLES,
     resume: bool = False,
     processes: int | None = None,
@@ -51,8 +57,9 @@ def build(
 
     Parameters
     ----------
-    split : "train" (free images only), "test" or "fresh" (a swap matrix, free images, verification pairs).
-    seed : of every parameter and of the light paths; the three splits differ under one seed.
+    split : "train" (free images only), "test" or "fresh" (a swap matrix, free images, verification pairs), or
+        "twins" (groups of TWINS people who share all colors, free images, verification pairs within groups).
+    seed : of every parameter and of the light paths; the splits differ under one seed.
     identities : how many; a finished build grows when it is resumed with more of them.
     images : free images an identity, each with its own state and attributes.
     attributes : columns of the swap matrix; every identity is rendered under each of them in one state.
@@ -111,11 +118,14 @@ def _check(settings):
             raise ValueError(f"{name} is {settings[name]}; it must be at least {least}")
     if settings["images"] + settings["attributes"] < 1:
         raise ValueError("images and attributes are both 0: there is nothing to render")
-    if settings["split"] == "train" and settings["attributes"]:
+    if settings["split"] in ("train", "twins") and settings["attributes"]:
         raise ValueError(
-            "the train split has no swap matrix; leave --attributes at 0, or build --split fresh"
+            f"the {settings['split']} split has no swap matrix; leave --attributes at 0, "
+            "or build --split fresh"
         )
-    if settings["split"] != "train" and settings["identities"] < 2 * FOLDS:
+    if settings["split"] == "twins" and settings["identities"] % TWINS:
+        raise ValueError(f"twins come in groups of {TWINS}; identities is {settings['identities']}")
+    if settings["split"] in ("test", "fresh") and settings["identities"] < 2 * FOLDS:
         raise ValueError(f"verification pairs in {FOLDS} folds need at least {2 * FOLDS} identities")
 
 
@@ -214,7 +224,8 @@ def _join(out, path, settings):
 def _write_pairs(out, settings):
     identities = [pq.read_table(path, columns=["identity"])["identity"] for path, _ in _files(out, settings)]
     rng = np.random.default_rng([settings["seed"], SPLITS[settings["split"]], 2])
-    pairs = verification_pairs(np.concatenate(identities), rng)
+    identities = np.concatenate(identities)
+    pairs = twin_pairs(identities) if settings["split"] == "twins" else verification_pairs(identities, rng)
     with atomic(out / "pairs.parquet") as temporary:
         pq.write_table(pa.table(pairs), temporary, compression="zstd")
 
@@ -256,6 +267,9 @@ def _plan(settings, number):
     base = [settings["seed"], SPLITS[settings["split"]]]
     rng = np.random.default_rng([*base, 0, number])
     identity, matrix_state = world.sample_identity(rng), world.sample_state(rng)
+    if settings["split"] == "twins":
+        group, member = divmod(number, TWINS)
+        identity = world.sample_twins(np.random.default_rng([*base, 3, group]), TWINS)[member]
     for column in range(settings["attributes"]):
         shared = world.sample_attributes(np.random.default_rng([*base, 1, column]))
         yield _rounded(identity, matrix_state, shared), column
@@ -315,6 +329,20 @@ def verification_pairs(identities: np.ndarray, rng: np.random.Generator) -> dict
     }
 
 
+def twin_pairs(identities: np.ndarray) -> dict[str, np.ndarray]:
+    """All pairs of images within groups of twins, in the form of `verification_pairs`; a group is a fold."""
+    first, second = np.triu_indices(len(identities), 1)
+    group = identities // TWINS
+    within = group[first] == group[second]
+    first, second = first[within], second[within]
+    return {
+        "fold": group[first].astype(np.int8),
+        "first": first.astype(np.int32),
+        "second": second.astype(np.int32),
+        "same": identities[first] == identities[second],
+    }
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -323,7 +351,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("build", help="render a data set that datasets.TrueSwap(DIR) reads")
     command.add_argument(
-        "--split", choices=SPLITS, required=True, help="train, test, or fresh (nobody trained on it)"
+        "--split",
+        choices=SPLITS,
+        required=True,
+        help="train, test, fresh (nobody trained on it), or twins (all colors alike)",
     )
     command.add_argument("--out", required=True, help="folder to write")
     command.add_argument("--seed", type=int, default=0)
@@ -336,7 +367,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument(
         "--attributes", type=int, default=0, help="columns of the swap matrix (default %(default)s)"
     )
-    command.add_argument("--size", type=int, default=64, help="pixels a side (default %(default)s)")
+    command.add_argument("--size", type=int, default=128, help="pixels a side (default %(default)s)")
     command.add_argument(
         "--samples", type=int, default=SAMPLES, help="light paths a pixel (default %(default)s)"
     )

@@ -5,7 +5,6 @@ head, strands.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -19,8 +18,8 @@ from smoothswap_lib.render.head import (
     unit,
     vertex_normals,
 )
-from smoothswap_lib.render.strands import curl, lock_colors, ribbons
-from smoothswap_lib.world.traits import Identity, State
+from smoothswap_lib.render.strands import curl, hair_color, lock_colors, ribbons
+from smoothswap_lib.world.traits import Attributes, Identity, State
 
 POINTS = 7  # of a lock's path
 LOWEST = -50.0  # degrees, the last row of the exported scalp
@@ -89,36 +88,39 @@ class _Roots:
     cap_triangles: np.ndarray  # (T, 3) of the flattened grid
 
 
-def hair_mesh(model: HeadModel, vertices: np.ndarray, identity: Identity, state: State) -> Mesh | None:
+def hair_mesh(
+    model: HeadModel, vertices: np.ndarray, identity: Identity, state: State, attributes: Attributes
+) -> Mesh | None:
     """Cap and locks on deformed vertices (V, 3), with vertex colors; None for a bald head."""
-    if identity.hair_style == "bald":
+    if attributes.hair_style == "bald":
         return None
-    style, roots = STYLES[identity.hair_style], _roots(model, identity)
+    style = STYLES[attributes.hair_style]
+    color, gray = hair_color(identity, state)
+    roots = _roots(model, identity, attributes, color, gray)
     scalp = model.scalp(vertices)  # (A, E, 3)
-    depth = _depth(style, identity, state)
+    depth = _depth(style, attributes)
     meshes = [_cap(scalp, roots, style, depth)]
     points = _at(scalp, roots)
     if len(points):
-        paths, facing = _comb(scalp, points, roots, style, identity, state, depth)
+        paths, facing = _comb(scalp, points, roots, style, attributes, depth)
         meshes.append(_locks(paths, facing, roots, style))
-    if identity.hair_style in ("bun", "ponytail"):
-        meshes.append(_tied(identity, state))
+    if attributes.hair_style in ("bun", "ponytail"):
+        meshes.append(_tied(attributes, color, gray))
     return join_meshes(meshes)
 
 
-def _depth(style, identity, state) -> float:
+def _depth(style, attributes) -> float:
     """Meters from the skull to the outermost hair."""
-    depth = style.least_depth + (style.most_depth - style.least_depth) * identity.hair_volume
+    depth = style.least_depth + (style.most_depth - style.least_depth) * attributes.hair_volume
     if style.flow == "up":  # an afro is as deep as it is long
-        depth = 0.55 * (identity.hair_length + state.hair_length)
+        depth = 0.55 * attributes.hair_length
     return max(depth, SHORTEST) / 1000
 
 
-@lru_cache(maxsize=2)  # one identity's images come one after the other
-def _roots(model, identity) -> _Roots:
-    style, rng = STYLES[identity.hair_style], np.random.default_rng(identity.hair_seed)
+def _roots(model, identity, attributes, color, gray) -> _Roots:
+    style, rng = STYLES[attributes.hair_style], np.random.default_rng(attributes.hair_seed)
     grid = model.scalp(model.template)
-    cover = scalp_cover(grid.reshape(-1, 3), identity).reshape(grid.shape[:2])
+    cover = scalp_cover(grid.reshape(-1, 3), identity, attributes).reshape(grid.shape[:2])
     # Uniform over the skull: the cells at the crown are narrow.
     azimuths, elevations = grid.shape[0] - 1, grid.shape[1] - 1
     lowest = np.deg2rad(LOWEST)
@@ -134,7 +136,7 @@ def _roots(model, identity) -> _Roots:
     rooted = cover[cells[:, 0], cells[:, 1]] > ROOT_COVER
     cells, inside = cells[rooted][: style.locks], (at - cells)[rooted][: style.locks]
     count = len(cells)
-    shade = lock_colors(rng, np.array(identity.hair), identity.gray, cover.size).reshape(*cover.shape, 3)
+    shade = lock_colors(rng, color, gray, cover.size).reshape(*cover.shape, 3)
     shade[-1] = shade[0]  # the grid's seam
     triangles = _grid_triangles(*cover.shape)
     # The lowest rays meet the shoulders, far from the nape.
@@ -147,7 +149,7 @@ def _roots(model, identity) -> _Roots:
         length=rng.uniform(0.75, 1.1, count),
         stray=rng.normal(0, 1, (count, 3)),
         phase=rng.uniform(0, 2 * np.pi, count),
-        colors=lock_colors(rng, np.array(identity.hair), identity.gray, count),
+        colors=lock_colors(rng, color, gray, count),
         cap_cover=cover,
         cap_colors=CAP_SHADE * shade,
         cap_triangles=triangles,
@@ -173,18 +175,18 @@ def _cap(scalp, roots, style, depth) -> Mesh:
     return Mesh(points, roots.cap_triangles, normals, colors=roots.cap_colors.reshape(-1, 3))
 
 
-def _comb(scalp, points, roots, style, identity, state, depth):
+def _comb(scalp, points, roots, style, attributes, depth):
     """Paths (N, POINTS, 3) of the locks, root first, and the way (N, POINTS, 3) their broad side looks."""
     out = unit(points - SCALP_CENTER)
-    flow = FLOWS[style.flow](points, out, identity) + 0.12 * roots.stray
-    length = _lengths(points, out, roots, identity, state)
-    fringe = _is_fringe(out, roots, identity)
+    flow = FLOWS[style.flow](points, out, attributes) + 0.12 * roots.stray
+    length = _lengths(points, out, roots, attributes)
+    fringe = _is_fringe(out, roots, attributes)
     if style.flow in ("crown", "up"):
         front = (out[:, 1] < -0.3) & (np.abs(points[:, 0]) < 0.065)
         reach = np.maximum(1.4 * (points[:, 2] - CLEAR_OF_EYES), 0.012) * (0.8 + 0.4 * roots.layer)
         length = np.where(front, np.minimum(length, reach), length)
     flow = np.where(fringe[:, None], np.array([0.0, -1.0, -0.6]) + 0.25 * roots.stray, flow)
-    length = np.where(fringe, np.minimum(length, _fringe_length(points, roots, identity, state)), length)
+    length = np.where(fringe, np.minimum(length, _fringe_length(points, roots, attributes)), length)
     clearance = depth * (0.25 + 0.75 * roots.layer)
     radius = _radius(scalp)
     step = length / (POINTS - 1)
@@ -202,7 +204,7 @@ def _comb(scalp, points, roots, style, identity, state, depth):
         position = position + step[:, None] * unit(direction + pull * DOWN)
         grown = np.minimum(along * 3, 1)
         position = _outside(position, radius, clearance * grown, cling=style.flow in CLINGING)
-        if identity.hair_style in BESIDE_FACE:
+        if attributes.hair_style in BESIDE_FACE:
             position = np.where(fringe[:, None], position, _beside_face(position, roots))
         paths.append(position)
     paths = np.stack(paths, 1)
@@ -210,68 +212,68 @@ def _comb(scalp, points, roots, style, identity, state, depth):
     hanging = smoothstep(-0.02, -0.08, paths[..., 2:])
     facing = unit(facing - hanging * facing * [0, 0, 1])
     if style.turns:
-        amount = 0.35 + 0.65 * identity.hair_curl
+        amount = 0.35 + 0.65 * attributes.hair_curl
         turns = style.turns * roots.length * np.sqrt(length / np.median(length))
         paths = curl(paths, facing, style.radius / 1000 * amount, turns, roots.phase)
     return paths, facing
 
 
-def _lengths(points, out, roots, identity, state):
+def _lengths(points, out, roots, attributes):
     """Meters (N,) of each lock."""
-    length = max(identity.hair_length + state.hair_length, SHORTEST)
-    share = SHORT_SIDES.get(identity.hair_style)
+    length = max(attributes.hair_length, SHORTEST)
+    share = SHORT_SIDES.get(attributes.hair_style)
     factor = roots.length
     if share:
         factor = factor * (share + (1 - share) * smoothstep(0.25, 0.65, out[:, 2]))
-    if identity.hair_style in ("bun", "ponytail"):  # combed to the tie, whatever is behind it
+    if attributes.hair_style in ("bun", "ponytail"):  # combed to the tie, whatever is behind it
         return np.linalg.norm(points - TIE, axis=1) * 1.1
     return length * factor / 1000
 
 
-def _is_fringe(out, roots, identity):
+def _is_fringe(out, roots, attributes):
     """Which locks (N,) hang over the forehead."""
-    if identity.hair_style not in ("bob", "long", "wavy", "crop", "curls", "side_part"):
+    if attributes.hair_style not in ("bob", "long", "wavy", "crop", "curls", "side_part"):
         return np.zeros(len(out), bool)
     front = (out[:, 1] < -0.45) & (np.abs(out[:, 0]) < 0.62) & (out[:, 2] < 0.9)
-    return front & (identity.fringe > 0.15) & (roots.layer > 0.3)
+    return front & (attributes.fringe > 0.15) & (roots.layer > 0.3)
 
 
-def _fringe_length(points, roots, identity, state):
+def _fringe_length(points, roots, attributes):
     """Meters (N,): down to the brows at the most, ragged."""
-    end = CLEAR_OF_EYES - 0.012 * identity.fringe - 0.0002 * state.hair_length
+    end = CLEAR_OF_EYES - 0.012 * attributes.fringe
     return np.maximum(1.15 * (points[:, 2] - end), 0.015) * roots.length
 
 
-def _from_crown(points, out, identity):
+def _from_crown(points, out, attributes):
     away = points - CROWN
-    return unit(away) + np.array([0.15 * np.sign(identity.parting), -0.1, -0.1])
+    return unit(away) + np.array([0.15 * np.sign(attributes.parting), -0.1, -0.1])
 
 
-def _from_part(points, out, identity):
+def _from_part(points, out, attributes):
     """To both sides of the parting, a little backward, so that the forehead stays free."""
-    line = 0.042 * identity.parting
+    line = 0.042 * attributes.parting
     side = np.tanh((points[:, 0] - line) / 0.006)
     back = 0.35 + 0.5 * smoothstep(-0.3, -0.8, out[:, 1])
     return np.stack([side, back, -0.4 * np.abs(side)], 1)
 
 
-def _backward(points, out, identity):
+def _backward(points, out, attributes):
     return np.stack([0.1 * out[:, 0], np.ones(len(out)), 0.15 - 0.5 * (1 - np.abs(out[:, 2]))], 1)
 
 
-def _quiff(points, out, identity):
+def _quiff(points, out, attributes):
     """Up and back at the front, down at the sides."""
     front = (smoothstep(-0.1, -0.7, out[:, 1]) * smoothstep(0.2, 0.6, out[:, 2]))[:, None]
-    up = np.array([0.3 * identity.parting, 0.5, 1.3]) + 0.5 * out
+    up = np.array([0.3 * attributes.parting, 0.5, 1.3]) + 0.5 * out
     side = np.stack([0.2 * out[:, 0], 0.7 * np.ones(len(out)), -0.8 * (1 - out[:, 2])], 1)
     return front * up + (1 - front) * side
 
 
-def _upward(points, out, identity):
+def _upward(points, out, attributes):
     return out
 
 
-def _to_tie(points, out, identity):
+def _to_tie(points, out, attributes):
     return unit(TIE - points)
 
 
@@ -329,26 +331,26 @@ def _locks(paths, facing, roots, style) -> Mesh:
     return ribbons(paths, widths, facing, colors)
 
 
-def _tied(identity, state) -> Mesh:
+def _tied(attributes, color, gray) -> Mesh:
     """A bun on the tie, or a tail that hangs from it."""
-    rng = np.random.default_rng([identity.hair_seed, 1])
-    size = 0.024 + 0.014 * identity.hair_volume + 0.0003 * state.hair_length
-    if identity.hair_style == "bun":
-        center = TIE + np.array([0, 0.012, 0.045]) * (1 + identity.hair_volume)
+    rng = np.random.default_rng([attributes.hair_seed, 1])
+    size = 0.024 + 0.014 * attributes.hair_volume
+    if attributes.hair_style == "bun":
+        center = TIE + np.array([0, 0.012, 0.045]) * (1 + attributes.hair_volume)
         start = unit(rng.normal(0, 1, (260, 3)))
         turn = unit(np.cross(start, rng.normal(0, 1, (260, 3))))
         angle = np.linspace(0, 1.6, POINTS)[:, None]
         out = start[:, None] * np.cos(angle) + turn[:, None] * np.sin(angle)
         paths, facing = center + size * out, out
     else:
-        length = 0.16 + 0.0045 * identity.hair_length + 0.001 * state.hair_length
+        length = 0.16 + 0.0045 * attributes.hair_length
         spread = rng.normal(0, 1, (220, 1, 3)) * [0.6 * size, 0.4 * size, 0.3 * size]
         along = np.linspace(0, 1, POINTS)[:, None]
-        sway = np.array([0.10 * np.sign(identity.parting), 0.0, 0.0])  # over one shoulder, to be seen
+        sway = np.array([0.10 * np.sign(attributes.parting), 0.0, 0.0])  # over one shoulder, to be seen
         middle = TIE + along * (length * DOWN + sway) + np.sin(np.pi * along) * [0, 0.03, 0.02]
         paths = middle + spread * np.sqrt(along)
         facing = unit(spread + np.array([0, 0.005, 0])) + 0 * paths
-    colors = lock_colors(rng, np.array(identity.hair), identity.gray, len(paths))
+    colors = lock_colors(rng, color, gray, len(paths))
     return ribbons(paths, np.full(len(paths), 0.008), facing, colors)
 
 

@@ -7,7 +7,7 @@ traits, head.
 import numpy as np
 
 from smoothswap_lib.render.head import SCALP_CENTER, smoothstep
-from smoothswap_lib.world.traits import Identity, State
+from smoothswap_lib.world.traits import Attributes, Identity, State
 
 AZIMUTHS = np.array([0.0, 0.35, 0.62, 0.9, 1.15, 1.45, 1.75, 2.2, np.pi])
 HEIGHTS = np.array([64.0, 64, 58, 36, 4, 18, 12, -28, -48])  # mm above the eyes, of the mean person
@@ -33,16 +33,16 @@ def height(azimuth: np.ndarray, identity: Identity) -> np.ndarray:
     return np.interp(np.abs(azimuth), AZIMUTHS, heights) / 1000
 
 
-def scalp_cover(points: np.ndarray, identity: Identity) -> np.ndarray:
+def scalp_cover(points: np.ndarray, identity: Identity, attributes: Attributes) -> np.ndarray:
     """How densely hair covers the skin, (N,) 0 to 1, at template positions (N, 3)."""
-    if identity.hair_style == "bald":
+    if attributes.hair_style == "bald":
         return np.zeros(len(points), points.dtype)
     x, y, z = points.T
     azimuth = np.arctan2(x, -(y - SCALP_CENTER[1]))
-    above = z - height(azimuth, identity) - _raggedness(azimuth, identity.hair_seed)
+    above = z - height(azimuth, identity) - _raggedness(azimuth, identity.skin_seed)
     # Cropped hair shows its edge as it is; longer hair hides most of the transition.
-    soft = 0.016 if identity.hair_style == "buzz" else 0.012
-    most = 0.85 if identity.hair_style == "buzz" else 0.93
+    soft = 0.016 if attributes.hair_style == "buzz" else 0.012
+    most = 0.85 if attributes.hair_style == "buzz" else 0.93
     return most * smoothstep(-0.3 * soft, 0.7 * soft, above) * (z > -0.06) * (1 - _on_ear(points))
 
 

@@ -31,6 +31,42 @@ LOWEST, WIDEST = -0.28, 0.25  # meters: no camera sees what lies deeper, or fart
 SCALP_CENTER = np.array([0.0, 0.075, 0.02])
 # Added to everyone's: the model's mean eye is small, in 64 pixels nobody could tell where it looks.
 LARGER_EYES = {"eye-scale-incr": 0.35, "eye-height2-incr": 0.2}
+# What gender, age and weight add to local shapes, per unit: the model's own corner meshes move the body more
+# than the face, and what belongs to a person has to be seen.
+BY_GENDER = {
+    "chin-width-incr": -0.9,
+    "chin-bones-incr": -0.8,
+    "chin-height-incr": -0.5,
+    "chin-prominent-incr": -0.5,
+    "eyebrows-trans-forward": -1.0,
+    "forehead-nubian-incr": 0.7,
+    "neck-scale-horiz-incr": -1.0,
+    "nose-scale-horiz-incr": -0.6,
+    "nose-point-width-incr": -0.5,
+    "mouth-upperlip-volume-incr": 0.7,
+    "mouth-lowerlip-volume-incr": 0.7,
+    "mouth-upperlip-height-incr": 0.4,
+    "mouth-lowerlip-height-incr": 0.4,
+    "eye-scale-incr": 0.5,
+    "cheek-bones-incr": 0.5,
+    "head-scale-vert-incr": -0.3,
+}
+BY_AGE = {
+    "head-age-incr": 1.3,
+    "eye-bag-incr": 1.0,
+    "mouth-upperlip-volume-incr": -0.7,
+    "ear-scale-incr": 0.6,
+    "mouth-upperlip-height-incr": -0.3,
+    "mouth-angles-up": -0.25,
+    "cheek-trans-up": -0.6,
+    "nose-point-up": -0.4,
+    "nose-scale-vert-incr": 0.3,
+    "eye-eyefold-up": -0.4,
+}
+BY_WEIGHT = {
+    "head-fat-incr": 1.7, "neck-double-incr": 1.5, "cheek-volume-incr": 1.5, "cheek-inner-incr": 0.6,
+    "neck-scale-horiz-incr": 0.8, "chin-width-incr": 0.4, "cheek-bones-incr": -0.3,
+}  # fmt: skip
 
 
 @dataclass
@@ -150,14 +186,16 @@ def _shape_values(identity, age, weight):
     """Local changes by name: tied left to right with a little asymmetry, plus what age and weight add."""
     count = len(PAIRED_SHAPES)
     values = dict(zip(SINGLE_SHAPES, identity.shape[count:], strict=True))
-    values["head-age-incr"] += 0.7 * (age - 0.3)
-    values["head-fat-incr"] += 0.9 * (weight - 0.5)
-    values["neck-double-incr"] += 0.8 * (weight - 0.5)
     paired = dict(zip(PAIRED_SHAPES, identity.shape[:count], strict=True))
-    paired["cheek-volume-incr"] += 0.8 * (weight - 0.5)
+    for amount, slopes in (
+        (identity.gender - 0.5, BY_GENDER),
+        (age - 0.4, BY_AGE),
+        (weight - 0.5, BY_WEIGHT),
+    ):
+        for name, slope in slopes.items():
+            (paired if name in paired else values)[name] += slope * amount
     for name, more in LARGER_EYES.items():
         paired[name] += more
-    paired["eye-bag-incr"] += 0.6 * (age - 0.4)
     for name, extra in zip(PAIRED_SHAPES, identity.asymmetry, strict=True):
         values[f"l-{name}"], values[f"r-{name}"] = paired[name] + extra, paired[name] - extra
     return {name: float(np.clip(value, -1, 1)) for name, value in values.items()}

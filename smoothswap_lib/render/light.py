@@ -59,6 +59,12 @@ def warmth(amount: float) -> np.ndarray:
     return np.array([1 + 0.16 * amount, 1.0, 1 - 0.22 * amount])
 
 
+def white_balance(attributes: Attributes) -> np.ndarray:
+    """Gains (3,) of the camera's channels: what it takes for white, brightness about kept."""
+    warm, tint = attributes.white_balance, attributes.tint
+    return np.exp(np.array([0.15 * warm + 0.05 * tint, -0.05 * tint, -0.20 * warm + 0.05 * tint]))
+
+
 def ambient(attributes: Attributes) -> np.ndarray:
     """Radiance (3,) of the constant surrounding, linear RGB."""
     factor = SETUPS[attributes.lighting].ambient

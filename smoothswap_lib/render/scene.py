@@ -13,6 +13,7 @@ from smoothswap_lib.render import light as lighting
 from smoothswap_lib.render import wardrobe
 from smoothswap_lib.render.backdrop import backdrop
 from smoothswap_lib.render.beard import beard_mesh
+from smoothswap_lib.render.denoise import denoise
 from smoothswap_lib.render.eyes import eye_meshes
 from smoothswap_lib.render.hair import hair_mesh
 from smoothswap_lib.render.head import Mesh, head_mesh, load_head, turn
@@ -22,12 +23,13 @@ from smoothswap_lib.world.traits import Attributes, Identity, State
 
 VARIANT = "scalar_rgb"  # runs everywhere; for another one call mitsuba.set_variant before the first render
 CAMERA_DISTANCE = 1.1  # meters in front of the eyes
-MASK_SUPERSAMPLING = 2
+MASK_SIZE = 128  # pixels a side that a mask is traced with at least, before neighbors vote
 MATERIALS = {  # roughness, specular
-    "hair": (0.6, 0.15), "cloth": (1.0, 0.0), "eye": (0.08, 0.4), "lash": (0.8, 0.1), "teeth": (0.3, 0.5),
+    "hair": (1.0, 0.0), "cloth": (1.0, 0.0), "eye": (0.08, 0.4), "lash": (0.8, 0.1), "teeth": (0.3, 0.5),
     "tongue": (0.4, 0.4), "frame": (0.3, 0.5), "lenses": (0.25, 0.3),
 }  # fmt: skip
 TANGENT = 1e-4  # meters, of a tangent that is turned
+GRAIN = 1  # its part of what `background_seed` draws
 KNEE = 0.6  # linear; brighter than this, the picture rolls off toward white
 
 
@@ -46,7 +48,13 @@ class Rendering:
 
 
 def render(
-    identity: Identity, state: State, attributes: Attributes, size: int = 64, samples: int = 64, seed: int = 0
+    identity: Identity,
+    state: State,
+    attributes: Attributes,
+    size: int = 64,
+    samples: int = 64,
+    seed: int = 0,
+    denoised: bool = True,
 ) -> np.ndarray:
     """Render one picture of one face.
 
@@ -55,6 +63,7 @@ def render(
     size : pixels a side.
     samples : light paths a pixel; noise falls with their square root.
     seed : of those paths.
+    denoised : whether Open Image Denoise takes out what noise they leave.
 
     Returns
     -------
@@ -62,15 +71,23 @@ def render(
     `render(identity_s, state_s, attributes_t)`.
     """
     scene, _ = _build(identity, state, attributes, size, samples)
-    return _develop(scene, attributes, size, seed)
+    return _develop(scene, attributes, size, seed, denoised)
 
 
 def render_with_truth(
-    identity: Identity, state: State, attributes: Attributes, size: int = 64, samples: int = 64, seed: int = 0
+    identity: Identity,
+    state: State,
+    attributes: Attributes,
+    size: int = 64,
+    samples: int = 64,
+    seed: int = 0,
+    denoised: bool = True,
 ) -> Rendering:
     """Like `render`, with the mask of face, hair, clothes and background and the 68 landmarks."""
     scene, frame = _build(identity, state, attributes, size, samples)
-    return Rendering(_develop(scene, attributes, size, seed), _mask(scene, size), frame.landmarks(size))
+    return Rendering(
+        _develop(scene, attributes, size, seed, denoised), _mask(scene, size), frame.landmarks(size)
+    )
 
 
 @dataclass(frozen=True)
@@ -119,14 +136,15 @@ def _build(identity, state, attributes, size, samples):
 
 def _parts(model, vertices, identity, state, attributes):
     """(name, mesh, material) of all there is to see; what the name begins with is the mask's code."""
-    yield "face", head_mesh(model, vertices, ["skin"]), _skin_material(paint(model, identity, state))
+    skin = _skin_material(paint(model, identity, state, attributes))
+    yield "face", head_mesh(model, vertices, ["skin"]), skin
     for name, mesh, kind in eye_meshes(model, vertices, identity, attributes):
         yield f"face_{name}", mesh, _material(*MATERIALS[kind])
     for name, mesh in wardrobe.glasses_meshes(model, vertices, attributes).items():
         yield f"face_{name}", mesh, _material(*MATERIALS[name])
     yield "clothes", wardrobe.garment_mesh(model, vertices, attributes), _material(*MATERIALS["cloth"])
     for name, mesh in (
-        ("hair", hair_mesh(model, vertices, identity, state)),
+        ("hair", hair_mesh(model, vertices, identity, state, attributes)),
         ("face_beard", beard_mesh(model, vertices, identity, state)),
     ):
         if mesh is not None:
@@ -144,7 +162,11 @@ def _skin_material(texture):
     mi = _mitsuba()
     bitmap = mi.Bitmap(np.ascontiguousarray(texture[::-1]))  # Mitsuba's first row is v = 0
     color = mi.load_dict({"type": "bitmap", "bitmap": bitmap, "raw": True})
-    return {"type": "principled", "base_color": color, "roughness": 0.5, "specular": 0.35}
+    # Less noise for the same paths than the principled material, whose lobes share its samples evenly.
+    return {
+        "type": "roughplastic", "diffuse_reflectance": color, "nonlinear": False, "alpha": 0.35,
+        "specular_reflectance": {"type": "rgb", "value": 0.4},
+    }  # fmt: skip
 
 
 def _sensors(frame, size, samples):
@@ -165,8 +187,8 @@ def _sensors(frame, size, samples):
         }
 
     return {
-        "camera": camera(size, samples, "catmullrom"),
-        "mask_camera": camera(size * MASK_SUPERSAMPLING, 1, "box"),
+        "camera": camera(size, samples, "box"),
+        "mask_camera": camera(size * _votes(size), 1, "box"),
     }
 
 
@@ -223,13 +245,21 @@ def _turned(mesh, attributes):
     return vertices, normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-20)
 
 
-def _develop(scene, attributes, size, seed) -> np.ndarray:
+def _develop(scene, attributes, size, seed, denoised) -> np.ndarray:
     """Trace the picture, put the background behind it, and encode as sRGB."""
     mi = _mitsuba()
     linear = np.asarray(mi.render(scene, sensor=0, seed=seed), dtype=np.float64)
     alpha = np.clip(linear[..., 3:], 0, 1)
-    picture = np.maximum(linear[..., :3], 0) + (1 - alpha) * backdrop(attributes, size)
-    return np.round(255 * srgb(shoulder(picture))).astype(np.uint8)
+    color = np.maximum(linear[..., :3], 0)
+    picture = (denoise(color) if denoised else color) + (1 - alpha) * backdrop(attributes, size)
+    picture = picture * 2**attributes.exposure * lighting.white_balance(attributes)
+    encoded = 255 * srgb(shoulder(picture)) + attributes.grain * _grain(attributes, size)
+    return np.clip(np.round(encoded), 0, 255).astype(np.uint8)
+
+
+def _grain(attributes, size):
+    """The sensor's noise, (size, size, 3) of deviation 1: the picture's own, whoever is in it."""
+    return np.random.default_rng([attributes.background_seed, GRAIN, size]).normal(0, 1, (size, size, 3))
 
 
 def shoulder(linear: np.ndarray) -> np.ndarray:
@@ -252,9 +282,13 @@ def _mask(scene, size) -> np.ndarray:
     # The index counts from 1; 0 is nothing.
     codes = np.array([BACKGROUND, *(_code(shape.id()) for shape in scene.shapes())])
     seen = codes[index.round().astype(int)]
-    blocks = seen.reshape(size, MASK_SUPERSAMPLING, size, MASK_SUPERSAMPLING)
+    blocks = seen.reshape(size, _votes(size), size, _votes(size))
     votes = np.stack([(blocks == code).sum((1, 3)) for code in range(len(MASK_NAMES))])
     return votes.argmax(0).astype(np.uint8)
+
+
+def _votes(size):
+    return -(-MASK_SIZE // size)
 
 
 def _code(name):

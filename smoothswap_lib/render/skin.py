@@ -11,7 +11,7 @@ import numpy as np
 
 from smoothswap_lib.render.hairline import beard_cover, scalp_cover
 from smoothswap_lib.render.head import TEXTURE_SIZE, HeadModel, smoothstep
-from smoothswap_lib.render.strands import GRAY
+from smoothswap_lib.render.strands import GRAY, gray_share, hair_color
 from smoothswap_lib.render.texels import (
     blob,
     random_places,
@@ -22,7 +22,7 @@ from smoothswap_lib.render.texels import (
     texel_map,
     waves,
 )
-from smoothswap_lib.world.traits import Identity, State
+from smoothswap_lib.world.traits import Attributes, Identity, State
 
 LIGHT_SKIN, DARK_SKIN = np.array([0.76, 0.49, 0.37]), np.array([0.135, 0.070, 0.045])
 # Melanin takes blue first: skin between the two ends is browner than their mean.
@@ -31,6 +31,7 @@ MIDDLE_TINT = np.array([0.30, 0.14, -0.04])
 LIGHT_LIPS = np.array([[0.74, 0.46, 0.50], [0.70, 0.26, 0.31]])
 DARK_LIPS = np.array([[1.15, 0.88, 0.95], [1.90, 1.00, 1.15]])
 STUBBLE = np.array([0.045, 0.050, 0.058])  # hair tips seen through skin
+TAN = 0.13  # melanin that a summer adds, or a winter takes
 INSIDE_MOUTH = np.array([0.16, 0.022, 0.020])
 # Seeded parts of one skin; each has its own generator, so that one trait does not move another's spots.
 BLOTCHES, FRECKLES, MOLES, LINES, SPOTS, BROWS = range(6)
@@ -77,44 +78,80 @@ AGE_LINES = (
     Line(((0.0000, -0.0930), (0.0080, -0.0935), (0.0140, -0.0900)), 0.35, 0.28, 0.0018),
     Line(((0.0360, -0.0420), (0.0400, -0.0560), (0.0390, -0.0700)), 0.55, 0.30, 0.0020),
 )  # fmt: skip
-AGE_SPAN = 0.55  # of age, from a line's start to its full depth
+AGE_SPAN = 0.45  # of age, from a line's start to its full depth
+AGE_DEPTH = 1.5  # of all lines and hollows
 
 
-def skin_color(identity: Identity) -> np.ndarray:
+def skin_color(melanin: float, redness: float) -> np.ndarray:
     """Mean reflectance (3,) from melanin and redness; mixed in the logarithm, as pigments do."""
-    melanin = identity.melanin
     mixed = np.exp(np.log(LIGHT_SKIN) * (1 - melanin) + np.log(DARK_SKIN) * melanin)
     mixed = mixed * np.exp(4 * melanin * (1 - melanin) * MIDDLE_TINT)
-    return mixed * (1 + (identity.skin_redness - 0.5) * np.array([0.06, -0.14, -0.12]))
+    return mixed * (1 + (redness - 0.5) * np.array([0.06, -0.14, -0.12]))
 
 
-def paint(model: HeadModel, identity: Identity, state: State) -> np.ndarray:
+def paint(model: HeadModel, identity: Identity, state: State, attributes: Attributes) -> np.ndarray:
     """The skin's texture (TEXTURE_SIZE, TEXTURE_SIZE, 3): float32 linear RGB, v = 1 first."""
     texels, layers = texel_map(model), _layers(model, identity)
-    texture = layers.texture.copy()
-    flat = texture.reshape(-1, 3)
+    drift = _drift(identity, state).astype(np.float32)
+    colors = layers.colors * drift
+    _make_up(texels, layers, state, colors)
+    brow = layers.brow_color(identity, state)
+    colors[layers.brow_place] = _mix(colors[layers.brow_place], brow, _pencil(layers.brow_cover, state))
+    hair, gray = hair_color(identity, state)
+    cover = scalp_cover(texels.points[texels.haired], identity, attributes)
+    colors[texels.haired] = _mix(colors[texels.haired], 0.75 * (hair * (1 - gray) + GRAY * gray), cover)
     age = float(np.clip(identity.age + state.age, 0, 1))
-    front = texels.index[texels.front]
-    flat[front] = np.clip(flat[front] * _aging(layers, age), 0, 1)
+    colors[texels.front] *= _aging(layers, age)
     area = texels.bearded
     cover = beard_cover(texels.points[area], texels.off_lips[area], identity, state)
-    flat[texels.index[area]] = _mix(flat[texels.index[area]], layers.beard, cover)
+    colors[area] = _mix(colors[area], _beard_color(identity, state), cover)
+    texture = np.empty((TEXTURE_SIZE, TEXTURE_SIZE, 3), np.float32)
+    texture[:] = skin_color(identity.melanin, identity.skin_redness) * drift
+    texture.reshape(-1, 3)[texels.index] = np.clip(colors, 0, 1)
     return texture
+
+
+def _drift(identity, state):
+    """(3,) factor by which sun, cold and wine change this skin."""
+    melanin = float(np.clip(identity.melanin + TAN * state.tan, -0.1, 1.1))
+    now = skin_color(melanin, identity.skin_redness + state.redness)
+    return now / skin_color(identity.melanin, identity.skin_redness)
+
+
+def _make_up(texels, layers, state, colors):
+    """Lipstick over `colors` (N, 3) in place: a factor, so that what is dark between the lips stays so."""
+    if state.lipstick:
+        share = (state.lipstick * layers.lip_share)[:, None]
+        colors *= 1 + share * (np.array(state.lipstick_color, np.float32) / layers.lip - 1)
+
+
+def _pencil(cover, state):
+    return 1 - (1 - cover) ** (1 + 1.5 * state.brow_pencil)
 
 
 @dataclass
 class _Layers:
-    """What one identity's pictures share.
+    """What one identity's pictures share, before sun, make-up and hair.
 
-    texture: of age 0, without a beard. beard: (3,) its color. lines: (len(AGE_LINES), F) depth of each line,
-    of the texels in front. spots: see `_age_spots`. sag: (F,) what goes hollow.
+    colors: (N, 3) of age 0. lip: (3,) their color, lip_share: (N,) where they are. brow_place, brow_cover:
+    (B,) texels of the brows and how much hair covers them. lines: (len(AGE_LINES), F) depth of each line, of
+    the texels in front. spots: see `_age_spots`. sag: (F,) what goes hollow.
     """
 
-    texture: np.ndarray
-    beard: np.ndarray
+    colors: np.ndarray
+    lip: np.ndarray
+    lip_share: np.ndarray
+    brow_place: np.ndarray
+    brow_cover: np.ndarray
     lines: np.ndarray
     spots: tuple
     sag: np.ndarray
+
+    @staticmethod
+    def brow_color(identity, state):
+        """(3,) linear RGB: grown, not dyed."""
+        pigmented = 0.6 * np.array(identity.hair)
+        return pigmented + 0.7 * gray_share(identity, state) * (0.8 * GRAY - pigmented)
 
 
 @lru_cache(maxsize=4)  # one identity's images come one after the other
@@ -122,27 +159,23 @@ def _layers(model, identity) -> _Layers:
     texels = texel_map(model)
     colors = _bare_skin(texels, identity)
     _freckle(texels, identity, colors)
-    _paint_lips_and_openings(texels, identity, colors)
-    _paint_brows(texels, identity, colors)
-    hair = np.array(identity.hair) * (1 - identity.gray) + GRAY * identity.gray
-    cover = scalp_cover(texels.points[texels.haired], identity)
-    colors[texels.haired] = _mix(colors[texels.haired], 0.75 * hair, cover)
-    texture = np.empty((TEXTURE_SIZE, TEXTURE_SIZE, 3), np.float32)
-    texture[:] = skin_color(identity)
-    texture.reshape(-1, 3)[texels.index] = np.clip(colors, 0, 1)
+    lip, lip_share = _paint_lips_and_openings(texels, identity, colors)
     front = texels.points[texels.front]
     return _Layers(
-        texture,
-        _beard_color(identity, hair),
+        colors,
+        lip.astype(np.float32),
+        lip_share,
+        *_brows(texels, identity),
         _line_depths(front, identity.skin_seed),
         _age_spots(texels, identity),
         _hollows(front),
     )
 
 
-def _beard_color(identity, hair):
+def _beard_color(identity, state):
     """(3,) float32: under a beard the hair's color; stubble alone is seen through skin, bluish."""
-    color = 0.8 * hair
+    gray = gray_share(identity, state)
+    color = 0.8 * (np.array(identity.hair) * (1 - gray) + GRAY * gray)
     if identity.beard_style == "none":
         color = 0.5 * color + 0.5 * STUBBLE
     return color.astype(np.float32)
@@ -169,7 +202,8 @@ def _bare_skin(texels, identity):
     shade = tone - socket * face
     tint = blood[:, None] * np.array([0.25, -1.0, -0.8], np.float32)
     tint = tint + yellow[:, None] * np.array([0.0, 0.1, -1.0], np.float32)
-    return skin_color(identity).astype(np.float32) * np.exp(shade[:, None] + tint)
+    skin = skin_color(identity.melanin, identity.skin_redness).astype(np.float32)
+    return skin * np.exp(shade[:, None] + tint)
 
 
 def _freckle(texels, identity, colors):
@@ -201,8 +235,11 @@ def _freckle(texels, identity, colors):
 
 
 def _paint_lips_and_openings(texels, identity, colors):
-    """Lips, lids, lash lines, nostrils and the inside of the mouth, painted into `colors` (N, 3) in place."""
-    skin = skin_color(identity)
+    """Lips, lids, lash lines, nostrils and the inside of the mouth, painted into `colors` (N, 3) in place.
+
+    Returns the lips' color (3,) and where they are (N,).
+    """
+    skin = skin_color(identity.melanin, identity.skin_redness)
     light, dark = (ends[0] + (ends[1] - ends[0]) * identity.lip_redness for ends in (LIGHT_LIPS, DARK_LIPS))
     lip = skin * (light + (dark - light) * identity.melanin**1.3)
     x, y, z = texels.points.T
@@ -228,21 +265,22 @@ def _paint_lips_and_openings(texels, identity, colors):
     shade = 1 - (1 - lash) * (1 - crease) * (1 - nostril) * (1 - slit)
     colors[near] *= 1 - shade.mean(1)[:, None] * np.array([0.88, 0.95, 0.97], np.float32)
     colors[:] = _mix(colors, INSIDE_MOUTH, texels.masks["inside_mouth"])
+    return lip, (0.92 * lips * (1 - texels.masks["inside_mouth"])).astype(np.float32)
 
 
-def _paint_brows(texels, identity, colors):
-    """Brows of single hairs, painted into `colors` (N, 3) in place."""
+def _brows(texels, identity):
+    """Brows of single hairs: their texels (B,) and how much hair covers each (B,)."""
     x, y, z = texels.points.T
     side, rng = np.abs(x), _random(identity, BROWS)
     near = (side > 0.005) & (side < 0.062) & (y < 0.03)
     near &= np.abs(z - _brow_height(side, identity)) < 0.005 + identity.brow_thickness / 1000
-    pigmented = 0.6 * np.array(identity.hair)
-    dark = pigmented + 0.7 * identity.gray * (0.8 * GRAY - pigmented)
+    places, covers = [], []
     for sign in (1, -1):
         mine = np.flatnonzero(near & (x * sign > 0))
         points = texels.spread(mine)
-        cover = _brow(points[..., 0] * sign, points[..., 2], identity, rng)
-        colors[mine] = _mix(colors[mine], dark, cover.mean(1))
+        places.append(mine)
+        covers.append(_brow(points[..., 0] * sign, points[..., 2], identity, rng).mean(1))
+    return np.concatenate(places), np.concatenate(covers)
 
 
 def _brow(side, z, identity, rng):
@@ -337,7 +375,7 @@ def _hollows(points):
 def _aging(layers, age):
     """(F, 3) float32 factors of the reflectance in front at this age."""
     grown = np.array([smoothstep(line.onset, line.onset + AGE_SPAN, age) for line in AGE_LINES], np.float32)
-    shade = np.float32(age) * layers.sag + np.einsum("l,lf->f", grown, layers.lines)
+    shade = np.float32(AGE_DEPTH) * (np.float32(age) * layers.sag + np.einsum("l,lf->f", grown, layers.lines))
     shown = smoothstep(0, 0.3, age - np.linspace(0.35, 0.85, MOST_SPOTS))
     number, place, density = layers.spots
     spots = np.bincount(place, shown[number] * density, len(shade)).astype(np.float32)

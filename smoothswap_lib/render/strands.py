@@ -1,14 +1,17 @@
 """Locks of hair as ribbons: paths in space, and the narrow meshes along them. Plain numpy.
 
-Scalp hair and beards are both made of these. Depends on head.
+Scalp hair and beards are both made of these. Depends on
+head, traits.
 """
 
 import numpy as np
 
 from smoothswap_lib.render.head import Mesh, unit
+from smoothswap_lib.world.traits import Identity, State
 
 ROUNDNESS = 0.75  # radians by which the normals of a ribbon's two edges lean apart: it shades like a lock
 EDGE_SHADE = 0.12  # one edge is lighter by this share and the other darker: a lock has strands
+SUN_BLEACHED, BLEACH = np.array([0.45, 0.32, 0.17]), 0.3  # linear RGB, and most of the way there
 GRAY = np.array([0.55, 0.54, 0.52])  # linear RGB of hair without pigment
 
 
@@ -72,6 +75,20 @@ def curl(paths: np.ndarray, facing: np.ndarray, radius, turns, phase: np.ndarray
     sideways = (grown * np.cos(angle))[..., None] * across
     # Outward only by half: a helix that dips as deep as it rises would run through the skin.
     return paths + sideways + (0.5 * grown * np.sin(angle))[..., None] * facing
+
+
+def hair_color(identity: Identity, state: State) -> tuple[np.ndarray, float]:
+    """Linear RGB (3,) of the head's pigmented hair, and the share without pigment; dye covers gray."""
+    grown = np.array(identity.hair)
+    # The sun takes dark hair toward brown and light hair toward straw: the less is left, the slower.
+    bleached = grown + state.bleach * BLEACH * (SUN_BLEACHED - grown)
+    color = (1 - state.dye) * bleached + state.dye * np.array(state.dye_color)
+    return color, gray_share(identity, state) * (1 - state.dye)
+
+
+def gray_share(identity: Identity, state: State) -> float:
+    """Share of hair without pigment, of brows and beard too."""
+    return float(np.clip(identity.gray + state.gray, 0, 1))
 
 
 def lock_colors(rng: np.random.Generator, base: np.ndarray, gray: float, count: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """TrueSwap's population: draws identities, states and attributes, and smooth tracks of attributes.
 
-Every trait is drawn independently of every other: skin, age and gender uniformly, a style with equal chances.
-Depends on traits.
+Skin, age, weight and gender are drawn uniformly and independently, a style with equal chances. Only gray
+hair goes with age, and beards and brows with the head model's axis of gender, loosely. Depends on traits.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,8 @@ from smoothswap_lib.world.traits import (
 
 __all__ = [
     "ACTIONS", "PAIRED_SHAPES", "SINGLE_SHAPES", "Attributes", "Identity", "State", "between", "from_columns",
-    "neutral_attributes", "sample_attributes", "sample_identity", "sample_state", "sequence", "to_columns",
+    "neutral_attributes", "sample_attributes", "sample_identity", "sample_state", "sample_twins", "sequence",
+    "to_columns",
 ]  # fmt: skip
 
 # How an expression is drawn: of each group at most one, as (actions, probability, least, most).
@@ -70,7 +71,10 @@ HAIR_LENGTHS = {  # mm of a strand, least and most
     "quiff": (45, 75), "curls": (50, 95), "afro": (35, 90), "bob": (150, 210), "long": (260, 360),
     "wavy": (230, 340), "bun": (20, 45), "ponytail": (20, 45),
 }  # fmt: skip
-SHARE_BEARDED, SHARE_WITH_GLASSES = 0.25, 0.15
+SHARE_BEARDED, SHARE_WITH_GLASSES, SHARE_DYED, SHARE_MADE_UP = 0.25, 0.12, 0.35, 0.3
+DYES = (*HAIR_COLORS, (0.30, 0.045, 0.03), (0.12, 0.03, 0.06), (0.62, 0.52, 0.36))
+LIPSTICKS = ((0.42, 0.035, 0.045), (0.50, 0.16, 0.17), (0.22, 0.02, 0.045), (0.55, 0.27, 0.20))
+ZOOM = 1.2  # times nearer than FFHQ's crop: chins stay in the picture, and the face is as large as can be
 SPREAD = 0.6  # deviation of a local shape, before it is clipped to [-1, 1]
 # Shapes whose ends look damaged rather than different, or like an expression or a pose: whose mouth corners
 # point up by nature seems to smile, and a nose that points up makes a face look raised.
@@ -103,60 +107,72 @@ def shape_spreads() -> np.ndarray:
 
 def sample_identity(rng: np.random.Generator) -> Identity:
     """Draw one adult who does not exist."""
-    style = HAIR_STYLES[rng.integers(len(HAIR_STYLES))]
+    gender, age = (float(v) for v in rng.uniform((0, 0.05), (1, 0.95)))
     beard = BEARD_STYLES[rng.integers(1, len(BEARD_STYLES))]
+    grows = rng.random() < 2 * SHARE_BEARDED and gender < 0.5
     return Identity(
-        gender=float(rng.uniform(0, 1)),
-        age=float(rng.uniform(0.05, 0.95)),
-        weight=float(rng.uniform(0.1, 0.9)),
+        gender=gender,
+        age=age,
+        weight=float(rng.uniform(0.05, 0.95)),
         shape=_floats(np.clip(rng.normal(0, shape_spreads()), -1, 1)),
         asymmetry=_floats(rng.normal(0, 0.05, len(PAIRED_SHAPES))),
         melanin=float(rng.uniform(0, 1)),
         skin_redness=float(rng.uniform(0, 1)),
-        freckles=float(rng.uniform(0, 1) ** 3),
+        freckles=float(rng.uniform(0, 1) ** 4),
         moles=float(rng.uniform(0, 1)),
         skin_seed=int(rng.integers(2**31)),
         iris=_floats(np.array(IRIS_COLORS[rng.integers(len(IRIS_COLORS))]) * rng.uniform(0.8, 1.25)),
         lip_redness=float(rng.uniform(0, 1)),
-        brow_thickness=float(rng.uniform(1.8, 5.0)),
+        brow_thickness=float(rng.uniform(1.8, 4.2) + 1.2 * (1 - gender)),
         brow_density=float(rng.uniform(0.4, 1.0)),
-        brow_arch=float(rng.uniform(-1.5, 4.5)),
-        hair_style=style,
+        brow_arch=float(rng.uniform(-1.5, 3.5) + 1.5 * gender),
         hair=_floats(np.array(HAIR_COLORS[rng.integers(len(HAIR_COLORS))]) * rng.uniform(0.75, 1.3)),
-        gray=float(max(rng.uniform(-2, 1), 0.0)),
+        gray=float(np.clip(1.5 * (age - 0.5) + rng.normal(0, 0.25), 0, 1)),
         hairline=float(np.clip(rng.normal(0, 5), -9, 12)),
         recession=float(rng.uniform(0, 16)),
-        hair_volume=float(rng.uniform(0, 1)),
-        hair_length=float(rng.uniform(*HAIR_LENGTHS[style])),
-        hair_curl=float(rng.uniform(0, 1)),
-        parting=float(rng.uniform(-1, 1)),
-        fringe=float(max(rng.uniform(-0.8, 1), 0.0)),
-        hair_seed=int(rng.integers(2**31)),
-        beard_style=beard if rng.random() < SHARE_BEARDED else "none",
-        beard_length=float(rng.uniform(3, 22)),
+        beard_style=beard if grows else "none",
     )
 
 
+def sample_twins(rng: np.random.Generator, count: int = 4) -> list[Identity]:
+    """`count` people who share skin, eyes, brows, hair and beard in every color and mark, not the bones."""
+    first = sample_identity(rng)
+    others = (sample_identity(rng) for _ in range(count - 1))
+    return [first, *(replace(first, shape=o.shape, asymmetry=o.asymmetry) for o in others)]
+
+
 def sample_state(rng: np.random.Generator) -> State:
-    """Draw a moment of a life: some years and kilograms away, hair before or after the barber."""
+    """Draw a moment of a life: some years and kilograms away, after a summer, a dye, a barber, a make-up."""
+    dye = rng.random() < SHARE_DYED
+    lipstick, pencil = rng.random(2) < SHARE_MADE_UP
     return State(
-        age=float(np.clip(rng.normal(0, 0.15), -0.3, 0.3)),
-        weight=float(np.clip(rng.normal(0, 0.2), -0.4, 0.4)),
-        hair_length=float(np.clip(rng.normal(0, 12), -25, 25)),
+        age=float(np.clip(rng.normal(0, 0.12), -0.25, 0.25)),
+        weight=float(np.clip(rng.normal(0, 0.12), -0.25, 0.25)),
+        tan=float(np.clip(rng.normal(0, 0.7), -1, 1)),
+        redness=float(np.clip(rng.normal(0, 0.35), -0.7, 0.7)),
+        gray=float(np.clip(rng.normal(0, 0.1), -0.25, 0.25)),
+        bleach=float(rng.uniform(0, 1)),
+        dye=float(rng.uniform(0.5, 1.0)) if dye else 0.0,
+        dye_color=_floats(np.array(DYES[rng.integers(len(DYES))]) * rng.uniform(0.75, 1.3)),
+        beard_length=float(rng.uniform(3, 22)),
         stubble=float(rng.uniform(0, 1)),
+        lipstick=float(rng.uniform(0.3, 0.9)) if lipstick else 0.0,
+        lipstick_color=_floats(np.array(LIPSTICKS[rng.integers(len(LIPSTICKS))]) * rng.uniform(0.8, 1.2)),
+        brow_pencil=float(rng.uniform(0.2, 1.0)) if pencil else 0.0,
     )
 
 
 def sample_attributes(rng: np.random.Generator) -> Attributes:
-    """Draw a picture for anyone to be in: pose, expression, gaze, light, background, clothes, camera."""
+    """Draw a picture for anyone to be in: pose, expression, gaze, light, background, clothes, cut, camera."""
     actions = _expression(rng)
     gaze_x, gaze_y = np.clip(rng.normal(0, (12, 7)), -25, 25)
     top = _color(rng)
     worn = GLASSES[rng.integers(1, len(GLASSES))]
+    style = HAIR_STYLES[rng.integers(len(HAIR_STYLES))]
     return Attributes(
-        yaw=float(np.clip(rng.normal(0, 20), -45, 45)),
-        pitch=float(rng.uniform(-25, 25)),
-        roll=float(np.clip(rng.normal(0, 5), -15, 15)),
+        yaw=float(np.clip(rng.normal(0, 15), -40, 40)),
+        pitch=float(np.clip(rng.normal(0, 7), -18, 18)),
+        roll=float(np.clip(rng.normal(0, 4), -12, 12)),
         actions=actions,
         gaze_x=float(gaze_x),
         gaze_y=float(gaze_y),
@@ -179,9 +195,20 @@ def sample_attributes(rng: np.random.Generator) -> Attributes:
         clothes_accent=_color(rng),
         glasses=worn if rng.random() < SHARE_WITH_GLASSES else "none",
         glasses_color=_floats(np.full(3, rng.uniform(0.01, 0.12)) * rng.uniform(0.5, 1.5, 3)),
-        zoom=float(rng.uniform(0.84, 0.98)),
-        shift_x=float(np.clip(rng.normal(0, 0.015), -0.04, 0.04)),
-        shift_y=float(np.clip(rng.normal(0, 0.015), -0.04, 0.04)),
+        hair_style=style,
+        hair_volume=float(rng.uniform(0, 1)),
+        hair_length=float(rng.uniform(*HAIR_LENGTHS[style])),
+        hair_curl=float(rng.uniform(0, 1)),
+        parting=float(rng.uniform(-1, 1)),
+        fringe=float(max(rng.uniform(-0.8, 1), 0.0)),
+        hair_seed=int(rng.integers(2**31)),
+        exposure=float(np.clip(rng.normal(0, 0.35), -0.8, 0.7)),
+        white_balance=float(np.clip(rng.normal(0, 0.5), -1, 1)),
+        tint=float(np.clip(rng.normal(0, 0.5), -1, 1)),
+        grain=float(rng.uniform(0, 2)),
+        zoom=float(np.clip(rng.normal(ZOOM, 0.02), ZOOM - 0.05, ZOOM + 0.05)),
+        shift_x=float(np.clip(rng.normal(0, 0.006), -0.015, 0.015)),
+        shift_y=float(np.clip(rng.normal(0, 0.006), -0.015, 0.015)),
     )
 
 
@@ -209,7 +236,10 @@ def neutral_attributes() -> Attributes:
         lighting="softbox", light_azimuth=-35.0, light_elevation=35.0, light_strength=1.0, light_warmth=0.0,
         ambient=0.6, ambient_warmth=0.0, backdrop="plain", background_top=(0.3,) * 3,
         background_bottom=(0.22,) * 3, background_contrast=0.0, garment="crew", clothes=(0.05, 0.07, 0.12),
-        clothes_accent=(0.05, 0.07, 0.12), glasses="none", zoom=0.88, shift_x=0.0, shift_y=0.0,
+        clothes_accent=(0.05, 0.07, 0.12), glasses="none", hair_style="crop", hair_volume=0.5,
+        hair_length=22.0, hair_curl=0.3, parting=0.3, fringe=0.0, hair_seed=0, exposure=0.0,
+        white_balance=0.0,
+        tint=0.0, grain=0.0, zoom=ZOOM, shift_x=0.0, shift_y=0.0,
     )  # fmt: skip
 
 

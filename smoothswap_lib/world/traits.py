@@ -82,19 +82,11 @@ class Identity:
     brow_thickness: float  # mm
     brow_density: float
     brow_arch: float  # mm
-    hair_style: str  # one of HAIR_STYLES
-    hair: tuple[float, float, float]
+    hair: tuple[float, float, float]  # as it grows; brows and beard have it, too
     gray: float  # share of the strands without pigment
     hairline: float  # mm, up from the mean hairline
     recession: float  # mm, at the temples
-    hair_volume: float
-    hair_length: float  # mm of a strand; each style has its range
-    hair_curl: float
-    parting: float  # -1 (subject's right) to 1
-    fringe: float  # how far the front hangs over the forehead, where the style has one
-    hair_seed: int  # of the strands
     beard_style: str  # one of BEARD_STYLES
-    beard_length: float  # mm
 
 
 @dataclass(frozen=True)
@@ -103,13 +95,25 @@ class State:
 
     age: float  # added to the identity's age
     weight: float  # added to the identity's weight
-    hair_length: float  # mm, added to the identity's
+    tan: float  # -1 (pale from a winter) to 1 (tanned)
+    redness: float  # added to the identity's skin_redness: cold, heat, wine
+    gray: float  # added to the identity's share of gray hair
+    bleach: float  # 0 = as the hair grows, 1 = a summer in the sun
+    dye: float  # share of the color that is the dye's; 0 for most
+    dye_color: tuple[float, float, float]
+    beard_length: float  # mm, of whoever grows a beard
     stubble: float  # 0 = just shaved, 1 = some days ago; shows with a beard style, weakly without
+    lipstick: float  # 0 = none, 1 = covers
+    lipstick_color: tuple[float, float, float]
+    brow_pencil: float  # 0 = none, 1 = brows drawn dark
 
 
 @dataclass(frozen=True)
 class Attributes:
-    """What a swap keeps from the target. Angles in degrees, colors linear RGB in [0, 1]."""
+    """What a swap keeps from the target. Angles in degrees, colors linear RGB in [0, 1].
+
+    The hair is worn like clothes: its cut comes from the target, its color from the source.
+    """
 
     yaw: float  # > 0: turned toward the image's right
     pitch: float  # > 0: looks up
@@ -134,7 +138,18 @@ class Attributes:
     clothes_accent: tuple[float, float, float]  # of collar, stripes, seam
     glasses: str  # one of GLASSES
     glasses_color: tuple[float, float, float]
-    zoom: float  # 1 = FFHQ's crop; smaller shows more
+    hair_style: str  # one of HAIR_STYLES
+    hair_volume: float
+    hair_length: float  # mm of a strand; each style has its range
+    hair_curl: float
+    parting: float  # -1 (subject's right) to 1
+    fringe: float  # how far the front hangs over the forehead, where the style has one
+    hair_seed: int  # of the strands
+    exposure: float  # stops, of the camera
+    white_balance: float  # -1 (blue) to 1 (orange)
+    tint: float  # -1 (green) to 1 (magenta)
+    grain: float  # deviation of the sensor's noise, gray levels of 255
+    zoom: float  # 1 = FFHQ's crop; larger is nearer
     shift_x: float  # of the crop, in widths of the image
     shift_y: float
 
@@ -148,7 +163,8 @@ CHOICES = {
     "glasses": GLASSES,
 }
 COLORS = (
-    "iris", "hair", "background_top", "background_bottom", "clothes", "clothes_accent", "glasses_color",
+    "iris", "hair", "dye_color", "lipstick_color", "background_top", "background_bottom", "clothes",
+    "clothes_accent", "glasses_color",
 )  # fmt: skip
 
 
