@@ -24,7 +24,8 @@ from smoothswap_lib.datasets.folders import BROKEN_IMAGE, to_float
 from smoothswap_lib.files import data_folder, verify
 from smoothswap_lib.world import masks
 
-SPLITS = ("train", "test")
+SPLITS = ("train", "test", "twins")
+EDITION, SECOND_EDITION = "trueswap128", "trueswap64"  # the second stays until the last notebook has left it
 COLUMNS = ("identity", "attribute_set", "image", "mask", "landmarks")  # all others are parameters
 REBUILD = "delete it and go on with --resume, or download it again"
 
@@ -34,7 +35,10 @@ class TrueSwap(Dataset):
 
     Parameters
     ----------
-    split : "train" or "test" for what ships in `data/trueswap64`, or the folder of a built data set.
+    split : "train", "test" or "twins" (groups of 4 who share all colors, not the bones) for what ships,
+        or the folder of a built data set.
+    size : 64 or 128, pixels a side; 64 px is the 2 x 2 mean of the same image. Of a built data set: its own
+        size (the default) or half of it. A shipped split without a size is the second edition's, 64 px.
 
     Attributes
     ----------
@@ -52,9 +56,10 @@ class TrueSwap(Dataset):
         Name the file, what is wrong with it (hashes, missing columns, broken image) and the mend.
     """
 
-    def __init__(self, split: str | Path):
+    def __init__(self, split: str | Path, size: int | None = None):
         self.shipped = str(split) in SPLITS
-        self.folder = data_folder() / "trueswap64" / str(split) if self.shipped else Path(split)
+        edition = SECOND_EDITION if size is None and str(split) != "twins" else EDITION
+        self.folder = data_folder() / edition / str(split) if self.shipped else Path(split)
         if not self.shipped and not self.folder.is_dir():
             raise FileNotFoundError(
                 f"{split!s} is neither a shipped split ({', '.join(SPLITS)}) nor a folder; "
@@ -75,9 +80,12 @@ class TrueSwap(Dataset):
                 f"{self.folder} holds {found} of {people} identities: its build has not finished, "
                 "go on with --resume"
             )
-        self.size = len(self._decode("image", _image, 0))
+        native = len(self._decode("image", _image, 0))
+        if size not in (None, native, native / 2):
+            raise ValueError(f"{self.folder} holds images of {native} px; size is {native} or {native // 2}")
+        self._native, self.size = native, size or native
         square = (self.size, self.size)
-        self._pixels = _Decoded(len(self), (*square, 3), partial(self._decode, "image", _image))
+        self._pixels = _Decoded(len(self), (*square, 3), partial(self._decode, "image", self._image))
         self._masks = _Decoded(len(self), square, partial(self._decode, "mask", self._mask))
 
     @cached_property
@@ -117,7 +125,8 @@ class TrueSwap(Dataset):
 
     def landmarks(self, index: int) -> np.ndarray:
         """(68, 2) float32 pixels (x, y) of image `index`, in iBUG 300-W's order."""
-        return np.asarray(self._columns["landmarks"][index].as_py(), np.float32).reshape(68, 2)
+        points = np.asarray(self._columns["landmarks"][index].as_py(), np.float32).reshape(68, 2)
+        return points * np.float32(self.size / self._native)
 
     def image_batch(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
         """(B, 3, H, W) float32 in [-1, 1] of the images at `indices`."""
@@ -126,7 +135,7 @@ class TrueSwap(Dataset):
     def parameters(self, index: int) -> tuple[world.Identity, world.State, world.Attributes]:
         """What image `index` was rendered from: `render` gives it again but for noise and compression."""
         row = self.table.slice(range(len(self))[index], 1).to_pylist()[0]
-        return world.from_columns(row)
+        return world.from_columns(second_edition(row) if "identity.hair_style" in row else row)
 
     def matrix_indices(self) -> np.ndarray:
         """(identities, attribute sets) int64: the image of every identity under every shared attribute set.
@@ -180,8 +189,13 @@ class TrueSwap(Dataset):
             )
         return verify(path)
 
+    def _image(self, data) -> np.ndarray:
+        image = _image(data)
+        return image if self.size == self._native else halved(image)
+
     def _mask(self, data) -> np.ndarray:
-        return masks.unpack(data, self.size)
+        mask = masks.unpack(data, self._native)
+        return mask if self.size == self._native else masks.halved(mask)
 
     def _decode(self, column, decode, row) -> np.ndarray:
         try:
@@ -190,6 +204,32 @@ class TrueSwap(Dataset):
             file = np.searchsorted(self._starts, row, side="right") - 1
             what = f"{self._files[file]}: cannot decode the {column} of row {row - self._starts[file]}"
             raise ValueError(f"{what} ({error}); {REBUILD}") from None
+
+
+def halved(image: np.ndarray) -> np.ndarray:
+    """(2 H, 2 W, 3) uint8 -> (H, W, 3) uint8: the mean of each 2 x 2 pixels, .5 rounded up."""
+    quarters = image.astype(np.uint16)
+    total = quarters[::2, ::2] + quarters[::2, 1::2] + quarters[1::2, ::2] + quarters[1::2, 1::2]
+    return ((total + 2) // 4).astype(np.uint8)
+
+
+def second_edition(row: dict) -> dict:
+    """A row of the second edition as the third's: its hair was the identity's, its colors did not drift.
+
+    Rendered again it is nearly that person: what gender, age and weight do to a face is stronger today.
+    """
+    hair = ("hair_style", "hair_volume", "hair_length", "hair_curl", "parting", "fringe", "hair_seed")
+    still = ("tan", "redness", "gray", "bleach", "dye", "lipstick", "brow_pencil")
+    colors = [
+        f"{name}.{part}" for name in ("dye_color", "lipstick_color") for part in ("red", "green", "blue")
+    ]
+    camera = ("exposure", "white_balance", "tint", "grain")
+    new = {f"attributes.{name}": row[f"identity.{name}"] for name in hair}
+    new["attributes.hair_length"] += row["state.hair_length"]
+    new["state.beard_length"] = row["identity.beard_length"]
+    new |= {f"state.{name}": 0.0 for name in still} | {f"attributes.{name}": 0.0 for name in camera}
+    new |= {f"state.{name}": 0.5 for name in colors}
+    return row | new
 
 
 def _image(data) -> np.ndarray:

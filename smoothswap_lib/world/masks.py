@@ -35,3 +35,10 @@ def unpack(data: bytes, size: int) -> np.ndarray:
         raise ValueError(f"a mask of {size} x {size} pixels has {expected} bytes, got {len(data)}")
     codes = np.frombuffer(data, np.uint8)[:, None] >> SHIFTS & 3  # (bytes, 4)
     return codes.ravel()[: size * size].reshape(size, size)
+
+
+def halved(mask: np.ndarray) -> np.ndarray:
+    """(2 H, 2 W) codes -> (H, W): what most of each 2 x 2 pixels show; of a tie, the lower code."""
+    blocks = mask.reshape(len(mask) // 2, 2, -1, 2)
+    votes = np.stack([(blocks == code).sum((1, 3)) for code in range(len(MASK_NAMES))])
+    return votes.argmax(0).astype(np.uint8)
