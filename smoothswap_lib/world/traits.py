@@ -91,21 +91,24 @@ class Identity:
 
 @dataclass(frozen=True)
 class State:
-    """What drifts between pictures of one person, and comes from the source image (the case of Sec. 4.1)."""
+    """What drifts between pictures of one person, and comes from the source image (the case of Sec. 4.1).
 
-    age: float  # added to the identity's age
-    weight: float  # added to the identity's weight
-    tan: float  # -1 (pale from a winter) to 1 (tanned)
-    redness: float  # added to the identity's skin_redness: cold, heat, wine
-    gray: float  # added to the identity's share of gray hair
-    bleach: float  # 0 = as the hair grows, 1 = a summer in the sun
-    dye: float  # share of the color that is the dye's; 0 for most
-    dye_color: tuple[float, float, float]
-    beard_length: float  # mm, of whoever grows a beard
-    stubble: float  # 0 = just shaved, 1 = some days ago; shows with a beard style, weakly without
-    lipstick: float  # 0 = none, 1 = covers
-    lipstick_color: tuple[float, float, float]
-    brow_pencil: float  # 0 = none, 1 = brows drawn dark
+    `State()` is no drift.
+    """
+
+    age: float = 0.0  # added to the identity's age
+    weight: float = 0.0  # added to the identity's weight
+    tan: float = 0.0  # -1 (pale from a winter) to 1 (tanned)
+    redness: float = 0.0  # added to the identity's skin_redness: cold, heat, wine
+    gray: float = 0.0  # added to the identity's share of gray hair
+    bleach: float = 0.0  # 0 = as the hair grows, 1 = a summer in the sun
+    dye: float = 0.0  # share of the color that is the dye's; 0 for most
+    dye_color: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    beard_length: float = 12.0  # mm, of whoever grows a beard
+    stubble: float = 0.0  # 0 = just shaved, 1 = some days ago; shows with a beard style, weakly without
+    lipstick: float = 0.0  # 0 = none, 1 = covers
+    lipstick_color: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    brow_pencil: float = 0.0  # 0 = none, 1 = brows drawn dark
 
 
 @dataclass(frozen=True)
