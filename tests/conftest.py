@@ -8,7 +8,7 @@ import pytest
 import tiny_runs
 import torch
 from filelock import FileLock
-from people import FEW, PASSPORT, SIZE, TINY, draw
+from people import FEW, NO_DRIFT, PASSPORT, SIZE, TINY, person
 
 from smoothswap_lib import embedder
 from smoothswap_lib.files import data_folder
@@ -41,9 +41,8 @@ def one_thread():
 @pytest.fixture(scope="session")
 def passport(one_thread):
     """A bald head in a frontal picture at FFHQ's crop: identity, state, attributes, rendering."""
-    attributes = replace(PASSPORT, zoom=1.0)
-    identity, state, _ = draw(5, hair_style="bald", beard_style="none")
-    return identity, state, attributes, render_with_truth(identity, state, attributes, SIZE, FEW)
+    identity, attributes = person(5, beard_style="none"), replace(PASSPORT, hair_style="bald", zoom=1.0)
+    return identity, NO_DRIFT, attributes, render_with_truth(identity, NO_DRIFT, attributes, SIZE, FEW)
 
 
 @pytest.fixture(scope="session")

@@ -7,21 +7,21 @@ import numpy as np
 from smoothswap_lib import world
 
 SIZE, FEW = 64, 4  # of a picture: pixels, light paths
-NO_DRIFT = world.State(age=0.0, weight=0.0, hair_length=0.0, stubble=0.0)
+NO_DRIFT = world.State()
 PASSPORT = world.neutral_attributes()
 # 20 identities are the fewest that ten folds of verification pairs allow.
 TINY = {"split": "test", "seed": 5, "identities": 20, "images": 1, "attributes": 2, "size": 16, "samples": 1}
 
 
 def draw(seed, **changes):
-    """Identity (with changes), state and attributes of one picture."""
+    """Identity, state and attributes of one picture; a change goes to the first of them that knows its name."""
     rng = np.random.default_rng(seed)
-    identity, state, attributes = (
-        world.sample_identity(rng),
-        world.sample_state(rng),
-        world.sample_attributes(rng),
-    )
-    return replace(identity, **changes), state, attributes
+    records = []
+    for sample in (world.sample_identity, world.sample_state, world.sample_attributes):
+        record = sample(rng)
+        records.append(replace(record, **{n: changes.pop(n) for n in vars(record) if n in changes}))
+    assert not changes, f"no record has {', '.join(changes)}"
+    return tuple(records)
 
 
 def person(seed=1, **changes):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smoothswap_lib.world.masks import BACKGROUND, CLOTHES, FACE, HAIR, MASK_NAMES, pack, unpack
+from smoothswap_lib.world.masks import BACKGROUND, CLOTHES, FACE, HAIR, MASK_NAMES, halved, pack, unpack
 
 
 def test_every_code_has_its_name():
@@ -47,3 +47,11 @@ def test_a_code_that_would_be_lost_is_refused(code):
 def test_bytes_of_another_size_are_refused(length):
     with pytest.raises(ValueError, match=f"a mask of 8 x 8 pixels has 16 bytes, got {length}"):
         unpack(bytes(length), 8)
+
+
+def test_half_a_mask_is_what_most_of_four_pixels_show():
+    blocks = {(3, 3, 3, 0): 3, (1, 2, 1, 0): 1, (0, 3, 3, 1): 3, (2, 1, 1, 2): 1, (3, 2, 1, 0): 0}
+    mask = np.concatenate([np.reshape(block, (2, 2)) for block in blocks], axis=1)  # (2, 10)
+    small = halved(np.concatenate([mask, mask[:, ::-1]]))  # of a tie, the lower code
+    assert small.dtype == np.uint8
+    assert small.tolist() == [[*blocks.values()], [*blocks.values()][::-1]]

@@ -37,13 +37,14 @@ def test_every_number_has_one_column():
     assert columns["attributes.actions.jawOpen"] == whole[2].actions[traits.ACTIONS.index("jawOpen")]
     assert columns["attributes.clothes.green"] == whole[2].clothes[1]
     assert columns["attributes.glasses_color.blue"] == whole[2].glasses_color[2]
-    assert columns["identity.hair_style"] == whole[0].hair_style
+    assert columns["state.dye_color.red"] == whole[1].dye_color[0]
+    assert columns["attributes.hair_style"] == whole[2].hair_style
 
 
 @pytest.mark.parametrize(
     "name",
-    ["identity.hair.blue", "identity.hair_style", "identity.asymmetry.eye-bag-out", "state.age",
-     "attributes.actions.tongueOut", "attributes.glasses"],
+    ["identity.hair.blue", "identity.beard_style", "identity.asymmetry.eye-bag-out", "state.age",
+     "state.lipstick_color.red", "attributes.actions.tongueOut", "attributes.hair_style"],
 )  # fmt: skip
 def test_a_missing_column_is_named(name):
     columns = traits.to_columns(*draw(0))

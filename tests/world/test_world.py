@@ -10,33 +10,43 @@ from people import draw
 
 from smoothswap_lib import world
 from smoothswap_lib.world import traits
+from smoothswap_lib.world.sampling import SHARE_DARK, SHARE_DYED, SHARE_MADE_UP
 
 SEEDS = st.integers(0, 2**32 - 1)
 UNIT = (0, 1)
 IDENTITY_RANGES = {
-    "gender": UNIT, "age": (0.05, 0.95), "weight": (0.1, 0.9), "shape": (-1, 1), "melanin": UNIT,
+    "gender": UNIT, "age": UNIT, "weight": UNIT, "shape": (-1, 1), "melanin": UNIT,
     "skin_redness": UNIT, "freckles": UNIT, "moles": UNIT, "iris": UNIT, "lip_redness": UNIT,
-    "brow_thickness": (1.8, 5), "brow_density": (0.4, 1), "brow_arch": (-1.5, 4.5), "hair": UNIT,
-    "gray": UNIT, "hairline": (-9, 12), "recession": (0, 16), "hair_volume": UNIT, "hair_length": (0, 360),
-    "hair_curl": UNIT, "parting": (-1, 1), "fringe": UNIT, "beard_length": (3, 22),
+    "brow_thickness": (1, 6), "brow_density": UNIT, "brow_arch": (-2, 6), "hair": UNIT, "gray": UNIT,
+    "hairline": (-9, 12), "recession": (0, 16),
 }  # fmt: skip
-STATE_RANGES = {"age": (-0.3, 0.3), "weight": (-0.4, 0.4), "hair_length": (-25, 25), "stubble": UNIT}
+STATE_RANGES = {
+    "age": (-0.3, 0.3), "weight": (-0.4, 0.4), "tan": (-1, 1), "redness": (-1, 1), "gray": (-0.5, 0.5),
+    "bleach": UNIT, "dye": UNIT, "dye_color": UNIT, "beard_length": (3, 22), "stubble": UNIT,
+    "lipstick": UNIT, "lipstick_color": UNIT, "brow_pencil": UNIT,
+}  # fmt: skip
 ATTRIBUTE_RANGES = {
-    "yaw": (-45, 45), "pitch": (-25, 25), "roll": (-15, 15), "actions": UNIT, "gaze_x": (-25, 25),
+    "yaw": (-40, 40), "pitch": (-18, 18), "roll": (-15, 15), "actions": UNIT, "gaze_x": (-25, 25),
     "gaze_y": (-25, 25), "light_azimuth": (-70, 70), "light_elevation": (-5, 60),
     "light_strength": (0.7, 1.4), "light_warmth": (-1, 1), "ambient": (0.3, 0.8),
     "ambient_warmth": (-1, 1), "background_top": UNIT, "background_bottom": UNIT,
     "background_contrast": (0.1, 1), "clothes": UNIT, "clothes_accent": UNIT, "glasses_color": UNIT,
-    "zoom": (0.84, 0.98), "shift_x": (-0.04, 0.04), "shift_y": (-0.04, 0.04),
+    "hair_volume": UNIT, "hair_length": (0, 360), "hair_curl": UNIT, "parting": (-1, 1), "fringe": UNIT,
+    "exposure": (-1, 1), "white_balance": (-1, 1), "tint": (-1, 1), "grain": (0, 3),
+    "zoom": (1.1, 1.3), "shift_x": (-0.04, 0.04), "shift_y": (-0.04, 0.04),
 }  # fmt: skip
 KINDS = {
-    world.Identity: (world.sample_identity, IDENTITY_RANGES, {"asymmetry", "skin_seed", "hair_seed"}),
+    world.Identity: (world.sample_identity, IDENTITY_RANGES, {"asymmetry", "skin_seed"}),
     world.State: (world.sample_state, STATE_RANGES, set()),
-    world.Attributes: (world.sample_attributes, ATTRIBUTE_RANGES, {"background_seed"}),
+    world.Attributes: (world.sample_attributes, ATTRIBUTE_RANGES, {"background_seed", "hair_seed"}),
 }
 # Fields whose columns depend on each other: they are parts of one choice.
 TIED = {
-    "identity.hair_length": "identity.hair_style",  # a style has its range
+    "identity.gray": "identity.age",
+    "identity.beard_style": "identity.gender",
+    "identity.brow_thickness": "identity.gender",
+    "identity.brow_arch": "identity.gender",
+    "attributes.hair_length": "attributes.hair_style",  # a style has its range
     "attributes.background_bottom": "attributes.background_top",  # a darker or lighter shade of it
 }
 DRAWS = 2000
@@ -89,7 +99,7 @@ def test_expressions_are_made_of_actions():
 
 
 def test_any_two_traits_are_independent(people):
-    """Gender, skin, age, hair, beard, state, light and all others: no field says anything of another one."""
+    """Gender, skin, age, hair, state, light and all others but TIED: no field says anything of another one."""
     names, values = people
     varied = values.std(0) > 0
     kept = [name for name, keep in zip(names, varied) if keep]
@@ -122,33 +132,29 @@ def test_the_shapes_that_are_held_back_exist():
 
 
 @pytest.mark.parametrize(
-    "name, least, most",
-    [
-        ("identity.gender", 0, 1),
-        ("identity.melanin", 0, 1),
-        ("identity.age", 0.05, 0.95),
-        ("identity.weight", 0.1, 0.9),
-        ("attributes.pitch", -25, 25),
-        ("attributes.light_azimuth", -70, 70),
-        ("attributes.zoom", 0.84, 0.98),
-        ("state.stubble", 0, 1),
-    ],
-)
-def test_uniform_numbers_fill_their_range_evenly(people, name, least, most):
-    ranks = np.sort((column(people, name) - least) / (most - least))
+    "name",
+    ["identity.gender", "identity.melanin", "identity.age", "identity.weight", "attributes.light_azimuth",
+     "attributes.parting", "state.stubble"],
+)  # fmt: skip
+def test_uniform_numbers_fill_their_range_evenly(people, name):
+    values = np.sort(column(people, name))
+    ranks = (values - values[0]) / np.ptp(values)
     distance = np.abs(ranks - (np.arange(DRAWS) + 0.5) / DRAWS).max()
     assert distance < 1.95 / np.sqrt(DRAWS)  # Kolmogorov-Smirnov at .001
 
 
 @pytest.mark.parametrize("field", traits.CHOICES)
 def test_styles_come_equally_often(people, field):
-    kind = "identity" if field.endswith("_style") else "attributes"
+    kind = "identity" if field == "beard_style" else "attributes"
     shares = {style: column(people, f"{kind}.{field}={style}").mean() for style in traits.CHOICES[field]}
     assert sum(shares.values()) == pytest.approx(1)
     worn = {"beard_style": world.SHARE_BEARDED, "glasses": world.SHARE_WITH_GLASSES}.get(field)
     expected = dict.fromkeys(shares, 1 / len(shares))
     if worn:  # "none" is not one among equals
         expected = dict.fromkeys(shares, worn / (len(shares) - 1)) | {"none": 1 - worn}
+    if field == "glasses":
+        expected = dict.fromkeys(shares, worn * (1 - SHARE_DARK) / (len(shares) - 2))
+        expected |= {"none": 1 - worn, "sunglasses": worn * SHARE_DARK}
     for style, share in shares.items():
         deviation = np.sqrt(expected[style] * (1 - expected[style]) / DRAWS)
         assert share == pytest.approx(expected[style], abs=4 * deviation), style
@@ -156,18 +162,50 @@ def test_styles_come_equally_often(people, field):
 
 def test_hair_is_as_long_as_its_style(people):
     assert set(world.HAIR_LENGTHS) == set(traits.HAIR_STYLES)
-    length = column(people, "identity.hair_length")
+    length = column(people, "attributes.hair_length")
     for style, (least, most) in world.HAIR_LENGTHS.items():
-        lengths = length[column(people, f"identity.hair_style={style}") == 1]
+        lengths = length[column(people, f"attributes.hair_style={style}") == 1]
         assert least <= lengths.min() <= least + 0.1 * (most - least)
         assert most >= lengths.max() >= most - 0.1 * (most - least)
 
 
-@pytest.mark.parametrize("name, spread", [("yaw", 19.6), ("roll", 4.99), ("gaze_x", 11.6)])
+@pytest.mark.parametrize("name, spread", [("yaw", 14.9), ("pitch", 6.93), ("roll", 3.99), ("gaze_x", 11.6)])
 def test_poses_are_centered_and_symmetric(people, name, spread):
     angles = column(people, f"attributes.{name}")
     assert abs(angles.mean()) < 5 * spread / np.sqrt(len(angles))
     assert angles.std() == pytest.approx(spread, rel=0.08)
+
+
+def test_gray_comes_with_age_and_beards_with_the_axis_of_gender(people):
+    gender, bearded = column(people, "identity.gender"), column(people, "identity.beard_style=none") == 0
+    assert gender[bearded].mean() < 0.5 * gender[~bearded].mean()
+    assert np.corrcoef(column(people, "identity.age"), column(people, "identity.gray"))[0, 1] > 0.5
+
+
+@pytest.mark.parametrize(
+    "name, share", [("dye", SHARE_DYED), ("lipstick", SHARE_MADE_UP), ("brow_pencil", SHARE_MADE_UP)]
+)
+def test_dye_and_make_up_come_as_often_as_stated(people, name, share):
+    worn = (column(people, f"state.{name}") > 0).mean()
+    assert worn == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / DRAWS))
+
+
+def test_twins_share_all_but_their_bones():
+    people = world.sample_twins(np.random.default_rng(3))
+    assert people == world.sample_twins(np.random.default_rng(3)) and len(people) == 4
+    assert len(world.sample_twins(np.random.default_rng(3), 6)) == 6
+    first, bones = people[0], {"shape", "asymmetry"}
+    for twin in people[1:]:
+        assert {name for name, value in vars(twin).items() if value != getattr(first, name)} == bones
+    shapes = np.array([twin.shape for twin in people])
+    # As far apart as strangers are: a difference of independent draws has sqrt(2) times their deviation.
+    apart = (shapes[:, None] - shapes)[np.triu_indices(4, 1)]
+    assert np.sqrt((apart**2).mean(1)) == pytest.approx(np.sqrt(2) * shapes_deviation(), rel=0.3)
+
+
+def shapes_deviation():
+    draws = [world.sample_identity(np.random.default_rng(seed)).shape for seed in range(200)]
+    return np.sqrt((np.array(draws) ** 2).mean())
 
 
 def test_expressions_come_as_often_as_stated(people):
