@@ -141,7 +141,7 @@ def judges_installed() -> bool:
 def photograph_swaps() -> dict:
     """Rendered people's identities in one photograph: mean cosines of the swaps with both, by two judges."""
     data, astronauts = TrueSwap("test"), Image.fromarray(astronaut())
-    crop, _ = photographs.face_crop(astronauts, data.size, "photographs")
+    crop, _, _ = photographs.face_crop(astronauts, data.size, "photographs")
     x_source = data.image_batch(np.linspace(0, len(data) - 1, SOURCES).astype(int))
     x_target = to_float(torch.from_numpy(crop.copy()).permute(2, 0, 1)).expand_as(x_source)
     x_swap, result = checkpoints.swap(x_source, x_target), {"sources": SOURCES}

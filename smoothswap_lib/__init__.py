@@ -3,6 +3,9 @@
 The three names below are imported when they are first used, so that `import smoothswap_lib` stays light.
 """
 
+import signal
+import sys
+
 _PUBLIC = ("load_embedder", "load_generator", "swap")
 
 
@@ -16,3 +19,12 @@ def __getattr__(name: str):
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_PUBLIC])
+
+
+def _stop(number, _frame) -> None:
+    print("\nstopped while it was starting; nothing was written", file=sys.stderr)
+    raise SystemExit(128 + number)
+
+
+if sys.argv[:1] == ["-m"]:  # a command of this library begins, and will import torch for some seconds
+    signal.signal(signal.SIGINT, _stop)

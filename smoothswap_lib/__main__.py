@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from smoothswap_lib.lab import manifest, marking, photographs
+from smoothswap_lib.workers import Stopped, stoppable
 
 SWAP_TEXT = """Put the identity of SOURCE into the picture TARGET.
 
-A square image counts as a face crop and is used as it is; the swap then has the network's
-size. Of any other photograph the face is found, cut out, swapped and pasted back, which needs
-the extra "align". What is written is marked as synthetic, in its pixels and, with the extra
+A square image of up to 1024 pixels counts as a face crop and is used as it is; the swap then
+has the network's size. Of any other photograph the face is found, cut out, swapped and pasted
+back, which needs the extra "align". What is written is marked as synthetic, in its pixels and, with the extra
 "marking", by a signed C2PA manifest. Swap faces of people who agreed to it."""
 VERIFY_TEXT = """Say whether FILE carries the mark of a swap, and what its manifest says.
 
@@ -62,20 +63,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 if the swap was written or the file is marked, 1 if it is not marked, 2 for an error."""
     options = build_parser().parse_args(arguments)
     try:
-        if options.command == "verify":
-            verdict = marking.verify(options.file)
-            print(f"{options.file}: {verdict}")
-            return 0 if verdict.marked else 1
-        places = options.source, options.target, options.out, options.sheet
-        done = photographs.swap_files(*places, options.faces, options.weights)
+        with stoppable():
+            return _verify(options) if options.command == "verify" else _swap(options)
     except (OSError, ValueError, ModuleNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except Stopped as stop:
+        print(f"\nstopped ({stop}); what is written is whole", file=sys.stderr)
+        return stop.code
+
+
+def _verify(options: argparse.Namespace) -> int:
+    verdict = marking.verify(options.file)
+    print(f"{options.file}: {verdict}")
+    return 0 if verdict.marked else 1
+
+
+def _swap(options: argparse.Namespace) -> int:
+    places = options.source, options.target, options.out, options.sheet
+    done = photographs.swap_files(*places, options.faces, options.weights)
     height, width = done.picture.shape[:2]
     signed = "with a signed manifest" if manifest.installed() else "without a manifest (extra: marking)"
     print(f"{options.out}: {width} x {height} pixels, marked as synthetic, {signed}")
     if options.sheet:
         print(f"{options.sheet}: source, target and swap, marked likewise")
+    for note in done.notes:
+        print(f"note: {note}")
     return 0
 
 

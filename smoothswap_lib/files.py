@@ -1,6 +1,7 @@
 """Where the course's files lie, whether they are unchanged, and how to write one whole or not at all."""
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,31 @@ def verify(path: str | Path, folder: str | Path | None = None) -> Path:
     if expected and (actual := sha256(path)) != expected:
         raise ValueError(f"{path} is damaged: SHA-256 is {actual}, expected {expected}; {mend}")
     return path
+
+
+def read_numbers(path: str | Path, whole: tuple[str, ...], more: tuple[str, ...] = ()) -> dict:
+    """A JSON file of a build's numbers.
+
+    Parameters
+    ----------
+    whole : names of whole numbers above 0 that must be in it; `more`: of other values
+
+    Raises
+    ------
+    ValueError
+        Names the file and what is wrong with it.
+    """
+    mend = "build it again with this version of the library"
+    try:
+        numbers = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON file ({error}); {mend}") from None
+    if not isinstance(numbers, dict) or not {*whole, *more} <= set(numbers):
+        raise ValueError(f"{path} is of another edition; {mend}")
+    for name in whole:
+        if type(numbers[name]) is not int or numbers[name] < 1:
+            raise ValueError(f"{path}: {name} is {numbers[name]!r}, no whole number above 0; {mend}")
+    return numbers
 
 
 def checked_files(folder: str | Path) -> list[Path]:

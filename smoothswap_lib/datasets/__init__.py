@@ -5,16 +5,14 @@ tensors in [-1, 1], so that the loops do not know which one they see.
 """
 
 from smoothswap_lib.datasets.folders import (
-    BROKEN_IMAGE,
-    IMAGE_SUFFIXES,
     FaceFolder,
     IdentityFolder,
     Joined,
     celeba_list,
-    read_image,
     to_float,
     to_uint8,
 )
+from smoothswap_lib.datasets.images import BROKEN_IMAGE, IMAGE_SUFFIXES, read_image
 from smoothswap_lib.datasets.sampler import IdentityBatchSampler
 from smoothswap_lib.datasets.trueswap import COLUMNS, SPLITS, TrueSwap, read_progress
 

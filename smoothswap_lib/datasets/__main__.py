@@ -4,7 +4,7 @@
     python -m smoothswap_lib.datasets align SRC DST [--size 256] [--landmarks FILE]
     python -m smoothswap_lib.datasets index PATH
 
-Depends on align_folder, check_folder, folders.
+Depends on align_folder, check_folder, folders, workers.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from pathlib import Path
 from smoothswap_lib.datasets.align_folder import align_folder, read_landmarks
 from smoothswap_lib.datasets.check_folder import check_folder
 from smoothswap_lib.datasets.folders import IndexedFiles, write_index
+from smoothswap_lib.workers import Stopped, WorkerLost, stoppable
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -41,23 +42,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 if all went well, 1 if some images are broken, missing or not aligned, 2 for a wrong call."""
     options = build_parser().parse_args(arguments)
     try:
-        if options.command == "check":
-            report = check_folder(options.path, options.processes)
-            print(report)
-            return 0 if report.fine else 1
-        if options.command == "index":
-            print(f"{write_index(options.path)}: {len(IndexedFiles(options.path))} images")
-            return 0
-        landmarks = read_landmarks(options.landmarks) if options.landmarks else None
-        result = align_folder(options.source, options.target, options.size, landmarks, options.processes)
-        print(f"{options.target}: {result}")
-        return 1 if result.failed else 0
+        with stoppable():
+            return _do(options)
     except (OSError, ValueError, ModuleNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
-        return 130
+    except WorkerLost as error:
+        print(f"stopped: {error}", file=sys.stderr)
+        return 1
+    except Stopped as stop:
+        print(f"\nstopped ({stop}); the same command starts again, aligned images stay", file=sys.stderr)
+        return stop.code
+
+
+def _do(options: argparse.Namespace) -> int:
+    if options.command == "check":
+        report = check_folder(options.path, options.processes)
+        print(report)
+        return 0 if report.fine else 1
+    if options.command == "index":
+        print(f"{write_index(options.path)}: {len(IndexedFiles(options.path))} images")
+        return 0
+    landmarks = read_landmarks(options.landmarks) if options.landmarks else None
+    result = align_folder(options.source, options.target, options.size, landmarks, options.processes)
+    print(f"{options.target}: {result}")
+    return 1 if result.failed else 0
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 LEFT_EYE, RIGHT_EYE, MOUTH_CORNERS = slice(36, 42), slice(42, 48), [48, 54]
 OVERSAMPLING = 4  # FFHQ warps to 4096 and shrinks to 1024; the same ratio at any size
+STRIP = 2**20  # pixels that are pasted at a time
 BLUR = 0.02  # of the crop's side, in the padded part
 
 
@@ -177,23 +178,22 @@ def paste_back(photograph, aligned, transform: np.ndarray, feather: float = 0.15
     corners = (transform @ np.array([[0, 0, size, size], [0, size, size, 0], [1, 1, 1, 1]])).T
     left, top = np.clip(np.floor(corners.min(0)).astype(int), 0, [width, height])
     right, bottom = np.clip(np.ceil(corners.max(0)).astype(int), 0, [width, height])
-    if left >= right or top >= bottom:
-        return base.copy()
-    y, x = np.mgrid[top:bottom, left:right] + 0.5
-    soft = _edge_weight(*(inverse @ np.stack([x.ravel(), y.ravel(), np.ones(x.size)])), feather).reshape(
-        x.shape
-    )
-
-    local = inverse * shown
-    local[:, 2] += local[:, :2] @ [left, top]
-    box, coefficients = (int(right - left), int(bottom - top)), local.ravel().tolist()
-    affine = Image.Transform.AFFINE
-    face = np.asarray(crop.transform(box, affine, coefficients, Image.Resampling.BICUBIC), dtype=np.float32)
-    keep = np.asarray(
-        weight.transform(box, affine, coefficients, Image.Resampling.BILINEAR), dtype=np.float32
-    )
-    soft = (soft * np.clip(keep, 0, 1))[..., None]  # (h, w, 1)
     result = base.copy()
-    under = result[top:bottom, left:right]
-    result[top:bottom, left:right] = np.clip(np.rint(under + soft * (face - under)), 0, 255).astype(np.uint8)
+    if left >= right or top >= bottom:
+        return result
+    rows = max(STRIP // int(right - left), 1)
+    for first in range(top, bottom, rows):  # in strips, so that a large picture takes little memory
+        last = min(first + rows, bottom)
+        y, x = np.mgrid[first:last, left:right] + 0.5
+        inside = inverse @ np.stack([x.ravel(), y.ravel(), np.ones(x.size)])
+        soft = _edge_weight(*inside, feather).reshape(x.shape)
+        local = inverse * shown
+        local[:, 2] += local[:, :2] @ [left, first]
+        box, coefficients = (int(right - left), int(last - first)), local.ravel().tolist()
+        affine = Image.Transform.AFFINE
+        face = np.asarray(crop.transform(box, affine, coefficients, Image.Resampling.BICUBIC), np.float32)
+        keep = np.asarray(weight.transform(box, affine, coefficients, Image.Resampling.BILINEAR), np.float32)
+        soft = (soft * np.clip(keep, 0, 1))[..., None]  # (h, w, 1)
+        under = result[first:last, left:right]
+        result[first:last, left:right] = np.clip(np.rint(under + soft * (face - under)), 0, 255)
     return result

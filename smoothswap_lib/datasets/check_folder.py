@@ -2,22 +2,23 @@
 
     python -m smoothswap_lib.datasets check PATH
 
-Depends on folders, tqdm.
+Depends on folders, images, workers, tqdm.
 """
 
 import re
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from smoothswap_lib.datasets import folders
+from smoothswap_lib.datasets.images import ImageError, read_picture
+from smoothswap_lib.workers import in_parallel
 
 FFHQ_IMAGES = 70_000
+WANTED = 4  # images of each person in a batch (Sec. 5.1)
 SHOWN = 10  # broken files that are named; all are counted
 
 
@@ -34,6 +35,7 @@ class FolderReport:
     broken: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    passed: list[str] = field(default_factory=list)  # over: how many of what, and why
 
     @property
     def fine(self) -> bool:
@@ -54,6 +56,7 @@ class FolderReport:
         if len(self.broken) > SHOWN:
             lines.append(f"broken       and {len(self.broken) - SHOWN:,} more")
         lines += [f"missing      {text}" for text in self.missing]
+        lines += [f"passed over  {text}" for text in self.passed]
         lines += [f"note         {text}" for text in self.notes]
         return "\n".join([*lines, "fine" if self.fine else "NOT fine"])
 
@@ -73,18 +76,21 @@ def check_folder(path: str | Path, processes: int | None = None, progress: bool 
     """
     faces = folders.FaceFolder(path, size=8, use_index=False)  # only lists the files
     layout, people_of, missing, notes = _layout(faces)
-    report = FolderReport(faces.path, layout, len(faces), None, None, missing=missing, notes=notes)
+    report = FolderReport(
+        faces.path, layout, len(faces), None, None, missing=missing, notes=notes, passed=faces.passed.lines()
+    )
     if people_of is not None:
         counts = np.array(list(Counter(people_of).values()))
         report.people = len(counts)
         report.images_a_person = int(counts.min()), float(np.median(counts)), int(counts.max())
-        alone = int((counts == 1).sum())
-        if alone:
-            report.notes.append(f"{alone:,} people have one image: no positive pair, the embedder skips them")
-    with ProcessPoolExecutor(processes) as pool:
-        looked = pool.map(_look, faces.files, chunksize=32)
-        bar = tqdm(looked, total=len(faces), desc="reading", unit="image", disable=not progress)
-        for file, (size, error) in zip(faces.files, bar):
+        few = int((counts < WANTED).sum())
+        if few:
+            report.notes.append(
+                f"{few:,} people have fewer than {WANTED} images: a batch of {WANTED} each leaves them out"
+            )
+    with tqdm(total=len(faces), desc="reading", unit="image", disable=not progress) as bar:
+        for file, (size, error) in in_parallel(_look, faces.files, processes):
+            bar.update()
             if error:
                 report.broken.append(f"{file.relative_to(faces.path)}: {error}")
             else:
@@ -92,7 +98,7 @@ def check_folder(path: str | Path, processes: int | None = None, progress: bool 
     oblong = sum(n for (w, h), n in report.sizes.items() if w != h)
     if oblong:
         report.notes.append(
-            f"{oblong:,} images are not square and would be squeezed: align them first "
+            f"{oblong:,} images are not square, of which training takes the middle: align them first "
             "(python -m smoothswap_lib.datasets align)"
         )
     return report
@@ -101,11 +107,11 @@ def check_folder(path: str | Path, processes: int | None = None, progress: bool 
 def _look(file: Path) -> tuple[tuple[int, int] | None, str | None]:
     """Width and height of an image that can be decoded to its end, or what is wrong."""
     try:
-        with Image.open(file) as image:
-            image.load()
-            return image.size, None
-    except folders.BROKEN_IMAGE as error:
-        return None, str(error) or type(error).__name__
+        return read_picture(file).size, None
+    except ImageError as error:
+        return None, error.reason
+    except FileNotFoundError:
+        return None, "it is gone"
 
 
 def _layout(faces: folders.FaceFolder) -> tuple[str, list[str] | None, list[str], list[str]]:
@@ -119,9 +125,7 @@ def _layout(faces: folders.FaceFolder) -> tuple[str, list[str] | None, list[str]
     ):
         numbers = {int(file.stem) for file in faces.files}
         gaps = sorted(set(range(max(numbers) + 1)) - numbers)
-        missing = [f"image {gaps[0]:05d} (and {len(gaps) - 1:,} others below {max(numbers):05d})"] * bool(
-            gaps
-        )
+        missing = [f"image {n:05d} (and {len(gaps) - 1:,} others below {max(numbers):05d})" for n in gaps[:1]]
         notes = [] if len(numbers) == FFHQ_IMAGES else [f"{len(numbers):,} of FFHQ's {FFHQ_IMAGES:,} images"]
         return "FFHQ's layout, faces without identities", None, missing, notes
     if root.resolve() in {file.parent.resolve() for file in faces.files}:
@@ -129,15 +133,19 @@ def _layout(faces: folders.FaceFolder) -> tuple[str, list[str] | None, list[str]
         if loose == len(faces):
             return "faces without identities", None, [], []
         return "faces without identities", None, [], [f"{loose:,} images lie outside of the folders"]
+    owners = [file.parent.relative_to(root).as_posix() for file in faces.files]
+    known = list(dict.fromkeys(owners))
+    people, doubt = folders.people_of(root, known)
+    people, doubts = [*map(dict(zip(known, people)).get, owners)], [doubt] if doubt else []
     if all(re.fullmatch(r"n\d{6}", name) for name in parents):
         splits = [name for name in ("train", "test") if name not in inside]
         notes = [f"VGGFace2 has a folder {name}/ as well" for name in splits] if len(splits) == 1 else []
-        return "VGGFace2's layout", parents, [], notes
+        return "VGGFace2's layout", people, [], doubts + notes
     listed = any((folder / "pairs.txt").exists() for folder in (root, root.parent))
     if listed or "lfw-deepfunneled" in inside:
         notes = [] if listed else ["no pairs.txt: LFW's protocol needs it, training does not"]
-        return "LFW's layout", parents, [], notes
-    return "a folder a person", parents, [], []
+        return "LFW's layout", people, [], doubts + notes
+    return "a folder a person", people, [], doubts
 
 
 def _celeba(faces, inside):
@@ -147,9 +155,7 @@ def _celeba(faces, inside):
     people = folders.celeba_list(listing)
     names = {file.name for file in faces.files}
     unlisted, absent = sorted(names - set(people)), sorted(set(people) - names)
-    missing = [f"a line for {unlisted[0]} (and {len(unlisted) - 1:,} others) in {listing.name}"] * bool(
-        unlisted
-    )
-    missing += [f"{absent[0]} (and {len(absent) - 1:,} others) of {listing.name}"] * bool(absent)
+    missing = [f"a line for {n} (and {len(unlisted) - 1:,} others) in {listing.name}" for n in unlisted[:1]]
+    missing += [f"{n} (and {len(absent) - 1:,} others) of {listing.name}" for n in absent[:1]]
     notes = [] if "list_eval_partition.txt" in inside else ["no list_eval_partition.txt: no official split"]
     return "CelebA's layout", [people.get(file.name, "?") for file in faces.files], missing, notes

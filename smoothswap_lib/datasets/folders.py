@@ -6,6 +6,7 @@ index that is then read a piece at a time. Depends on files.
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -14,15 +15,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from PIL import Image
 from torch.utils.data import Dataset
 
+from smoothswap_lib.datasets.images import IMAGE_SUFFIXES, read_image
 from smoothswap_lib.files import atomic
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".pgm", ".webp", ".avif", ".bmp"}
-# What Pillow raises for bytes that are no image; its AVIF decoder raises RuntimeError.
-BROKEN_IMAGE = (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError)
 INDEX = "smoothswap-index.parquet"
+SYSTEM = {"$RECYCLE.BIN", "System Volume Information", "@eaDir", "__MACOSX", "__pycache__", "Thumbs.db"}
+DEEPEST = 64  # folders within folders: more is an accident
+SPLITS = {"train", "test", "val", "valid", "validation"}  # folders that stand above people
 INDEX_PIECE = 4096  # rows that are read to find one file name: some tenths of a millisecond
 
 
@@ -36,15 +37,63 @@ def to_uint8(images: torch.Tensor) -> torch.Tensor:
     return ((images.detach() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
-def image_names(folder: Path, below: str = "") -> Iterator[str]:
-    """Names of all images in any depth of folders, relative to `folder`, in the order of sorted paths."""
-    for entry in sorted(os.scandir(folder / below), key=lambda entry: entry.name):
-        name = f"{below}{entry.name}"
-        if entry.is_dir(follow_symlinks=False):
-            yield from image_names(folder, f"{name}/")
-        # macOS' hidden twins, "._0001.jpg", are none
-        elif os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not entry.name.startswith("."):
+class Passed(dict):
+    """{why: [how many, the first of them]} of what a walk through a folder passed over."""
+
+    def add(self, why: str, name: str) -> None:
+        self.setdefault(why, [0, printable(name)])[0] += 1
+
+    def lines(self) -> list[str]:
+        return [f"{count:,} {why} (such as {first})" for why, (count, first) in self.items()]
+
+
+def printable(name) -> str:
+    """A name with what is no UTF-8 in it escaped."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def image_names(folder: Path, passed: Passed | None = None, visited: list | None = None) -> Iterator[str]:
+    """Names of all images in any depth of folders, relative to `folder`, in the order of sorted paths.
+
+    Links are followed, into no folder twice. Fills `passed` with what is passed over and why, and `visited`
+    with the names of the folders ("" for itself).
+    """
+    passed, seen, stack = Passed() if passed is None else passed, set(), [("", None)]
+    while stack:
+        name, entry = stack.pop()
+        if entry is not None and (why := _why_not(entry)):
+            passed.add(why, name)
+        elif entry is not None and not entry.is_dir():
             yield name
+        elif name.count("/") >= DEEPEST:
+            passed.add(f"folders more than {DEEPEST} deep", f"{name[:60]}...")
+        elif (place := _place_of(folder / name)) in seen:
+            passed.add("links to folders that are here already", name)
+        else:
+            seen.add(place)
+            if visited is not None:
+                visited.append(name)
+            inside = sorted(os.scandir(folder / name), key=lambda entry: entry.name, reverse=True)
+            stack += [(f"{name}/{entry.name}".lstrip("/"), entry) for entry in inside if entry.name != INDEX]
+
+
+def _place_of(folder: Path) -> tuple[int, int]:
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
+
+
+def _why_not(entry: os.DirEntry) -> str | None:
+    """Why an entry of a folder is neither an image nor a folder to look into, or None."""
+    if entry.name.startswith(".") or entry.name in SYSTEM:
+        return "hidden or a system's own"
+    if printable(entry.name) != entry.name:
+        return "with names that are no UTF-8: rename them"
+    if entry.is_dir():
+        return None
+    if not entry.is_file():
+        return "pipes or devices" if os.path.exists(entry.path) else "links to nothing"
+    suffix = os.path.splitext(entry.name)[1].lower()
+    return None if suffix in IMAGE_SUFFIXES else f"{suffix or 'without an ending'}: not read as images"
 
 
 def write_index(folder: str | Path, names: Iterable[str] | None = None) -> Path:
@@ -64,16 +113,18 @@ def write_index(folder: str | Path, names: Iterable[str] | None = None) -> Path:
         There is no such folder, or no image in it.
     """
     folder = _existing(folder)
-    names = image_names(folder) if names is None else iter(names)
-    person_of, people = _person_of(folder), {}
+    visited = [""]
+    names = image_names(folder, visited=visited) if names is None else iter(names)
+    owner_of, owners = _owner_of(folder), {}
     schema = pa.schema([("file", pa.string()), ("person", pa.int32())])
     with atomic(folder / INDEX) as path, pq.ParquetWriter(path, schema, compression="zstd") as writer:
         while piece := list(islice(names, INDEX_PIECE)):
-            numbers = [people.setdefault(person_of(name), len(people)) for name in piece]
+            numbers = [owners.setdefault(owner_of(name), len(owners)) for name in piece]
             writer.write_table(pa.table([piece, numbers], schema=schema), row_group_size=INDEX_PIECE)
-        if not people:
+        if not owners:
             raise FileNotFoundError(_no_image(folder))
-        writer.add_key_value_metadata({"people": json.dumps(list(people))})
+        writer.add_key_value_metadata({"owners": json.dumps(list(owners)), "folders": json.dumps(visited)})
+    os.utime(folder / INDEX, ns=(os.stat(folder).st_mtime_ns,) * 2)  # putting it there changed the folder
     return folder / INDEX
 
 
@@ -82,13 +133,26 @@ class IndexedFiles(Sequence):
 
     Attributes
     ----------
-    people : names, in the order in which the index met them
+    owners : folders or CelebA's people, in the order in which the index met them
+
+    Raises
+    ------
+    ValueError
+        The index is damaged, or a folder has changed since it was written.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._open()
-        self.people = json.loads(self._file.metadata.metadata[b"people"])
+        try:
+            self._open()
+            notes = self._file.metadata.metadata
+            self.owners, folders = json.loads(notes[b"owners"]), json.loads(notes[b"folders"])
+            written = os.stat(folder / INDEX).st_mtime_ns
+            fresh = all(os.stat(folder / name).st_mtime_ns <= written for name in folders)
+        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError):
+            fresh = False
+        if not fresh:
+            raise ValueError(f"{folder / INDEX} is not of what the folder holds now; write it again")
 
     def _open(self) -> None:
         self._file = pq.ParquetFile(self.folder / INDEX, memory_map=True)
@@ -107,10 +171,13 @@ class IndexedFiles(Sequence):
         piece, row = divmod(range(len(self))[index], INDEX_PIECE)
         # no threads: a forked worker has none of its parent's
         names = self._file.read_row_group(piece, columns=["file"], use_threads=False)["file"]
-        return self.folder / names[row].as_py()
+        name = Path(names[row].as_py())
+        if name.is_absolute() or ".." in name.parts:
+            raise ValueError(f"{self.folder / INDEX} leaves its folder ({name}); remove it")
+        return self.folder / name
 
-    def person_numbers(self) -> np.ndarray:
-        """(N,) int32: the place in `people` of each image's person."""
+    def owner_numbers(self) -> np.ndarray:
+        """(N,) int32: the place in `owners` of each image's owner."""
         return self._file.read(columns=["person"], use_threads=False)["person"].to_numpy()
 
 
@@ -129,7 +196,14 @@ class FaceFolder(Dataset):
 
     Parameters
     ----------
-    use_index : read the folder's index, if it has one (`write_index`), instead of the folder
+    use_index : read the folder's index, if it has one (`write_index`), instead of the folder; one that is not
+        of the folder's present state is written again
+
+    Attributes
+    ----------
+    passed : what was passed over and why, if the folder was read
+
+    An image that is not square gives its middle square; `datasets align` finds the face instead.
 
     Raises
     ------
@@ -139,12 +213,12 @@ class FaceFolder(Dataset):
 
     def __init__(self, path: str | Path, size: int, use_index: bool = True):
         self.path, self.size = _existing(path), size
-        if use_index and (self.path / INDEX).exists():
-            self.files: Sequence[Path] = IndexedFiles(self.path)
-        else:
-            self.files = [self.path / name for name in image_names(self.path)]
+        self.passed = Passed()
+        self.files: Sequence[Path] | None = _indexed(self.path) if use_index else None
+        if self.files is None:
+            self.files = [self.path / name for name in image_names(self.path, self.passed)]
         if not self.files:
-            raise FileNotFoundError(_no_image(self.path))
+            raise FileNotFoundError("; ".join([_no_image(self.path), *self.passed.lines()]))
         self.identities = np.arange(len(self.files))
 
     def __len__(self) -> int:
@@ -176,12 +250,16 @@ class IdentityFolder(FaceFolder):
     def __init__(self, path: str | Path, size: int, use_index: bool = True):
         super().__init__(path, size, use_index)
         if isinstance(self.files, IndexedFiles):
-            self.names, place = np.unique(self.files.people, return_inverse=True)
-            self.identities = place[self.files.person_numbers()]
+            owners, numbers = self.files.owners, self.files.owner_numbers()
         else:
-            person_of = _person_of(self.path)
-            people = [person_of(file.relative_to(self.path).as_posix()) for file in self.files]
-            self.names, self.identities = np.unique(people, return_inverse=True)
+            owner_of = _owner_of(self.path)
+            names = [owner_of(file.relative_to(self.path).as_posix()) for file in self.files]
+            owners, numbers = np.unique(names, return_inverse=True)
+        people, doubt = people_of(self.path, owners)
+        if doubt:
+            warnings.warn(doubt, stacklevel=2)
+        self.names, place = np.unique(people, return_inverse=True)
+        self.identities = place[numbers]
         if len(self.names) < 2:
             raise ValueError(
                 f"{path} holds images of one person only; give the folder that holds the people's folders"
@@ -217,11 +295,11 @@ def celeba_list(listing: Path) -> dict[str, str]:
     return dict(line.split()[:2] for line in listing.read_text(encoding="utf-8").splitlines() if line.strip())
 
 
-def _person_of(folder: Path) -> Callable[[str], str]:
-    """Whose an image is, by its name: of its folder, or of CelebA's list."""
+def _owner_of(folder: Path) -> Callable[[str], str]:
+    """Whose an image is, by its name: its folder, or the person of CelebA's list."""
     listing = folder / "identity_CelebA.txt"
     if not listing.exists():
-        return lambda name: name.rpartition("/")[0].rpartition("/")[2] or folder.name
+        return lambda name: name.rpartition("/")[0]
     people = celeba_list(listing)
 
     def listed(name: str) -> str:
@@ -235,19 +313,52 @@ def _person_of(folder: Path) -> Callable[[str], str]:
     return listed
 
 
-def read_image(path: str | Path, size: int | None = None) -> np.ndarray:
-    """(H, W, 3) uint8 of an image file, resized to `size` pixels a side where given.
+def people_of(root: Path, owners: Sequence[str]) -> tuple[list[str], str | None]:
+    """The person of each folder that holds images, and a sentence where that is in doubt.
 
-    Raises
-    ------
-    ValueError
-        Names a file that is no readable image.
+    The person is the last folder (n000002 of train/n000002). Where one name lies in several places (2019 in
+    alice/ and in bob/), the folders above are the people; train/ and test/ are one place.
     """
+    if (root / "identity_CelebA.txt").exists():
+        return list(owners), None
+    split = [tuple(owner.split("/")) for owner in owners]
+    people = [tuple(part for part in parts if part not in SPLITS) or parts[-1:] for parts in split]
+    doubt = _inside_another(root, people)
+    while twice := _in_two_places(people):
+        first, second = ("/".join(parts) for parts in twice[:2])
+        doubt = (
+            f"{root}: '{first}' and '{second}' bear one name; taken as two people, named by the folder "
+            "above. If they are one person, put the images into one folder"
+        )
+        people = [parts[:-1] or parts for parts in people]
+    return [parts[-1] or root.name for parts in people], doubt
+
+
+def _inside_another(root: Path, people: Sequence[tuple[str, ...]]) -> str | None:
+    holding = set(people)
+    for parts in people:
+        if any(parts[:k] in holding for k in range(1, len(parts))):
+            inner, outer = "/".join(parts), "/".join(parts[:-1])
+            return f"{root}: '{inner}' is taken as another person than '{outer}', which holds images too"
+    return None
+
+
+def _in_two_places(people: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Folders that bear one name in different places, of the first such name."""
+    places = {}
+    for parts in sorted(set(people)):
+        places.setdefault(parts[-1], []).append(parts)
+    return next((found for found in places.values() if len(found) > 1), [])
+
+
+def _indexed(folder: Path) -> IndexedFiles | None:
+    """The folder's index, written again if it is of an earlier state; None where there is none."""
+    if not (folder / INDEX).exists():
+        return None
     try:
-        with Image.open(path) as image:
-            image = image.convert("RGB")
-            if size and image.size != (size, size):
-                image = image.resize((size, size), Image.Resampling.LANCZOS)
-            return np.asarray(image)
-    except BROKEN_IMAGE as error:
-        raise ValueError(f"{path} cannot be read as an image ({error}); remove or replace it") from None
+        return IndexedFiles(folder)
+    except ValueError:
+        try:
+            return IndexedFiles(write_index(folder).parent)
+        except (OSError, ValueError):  # read-only, or somebody writes into it now
+            return None

@@ -1,33 +1,20 @@
-"""One photograph: read as a viewer shows it, its face found and cut out as FFHQ's are."""
-
-from pathlib import Path
+"""One photograph: its face found and cut out as FFHQ's are."""
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from smoothswap_lib.datasets import align_folder
 from smoothswap_lib.datasets.alignment import align
-from smoothswap_lib.datasets.folders import BROKEN_IMAGE
 
 FACES = ("auto", "crops", "photographs")  # what the images are; auto: a square one is a crop
-
-
-def read_photograph(path: str | Path) -> Image.Image:
-    """An image file as RGB, turned as a viewer turns it.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        There is no such file, or it is no image that can be read to its end.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} is no file; check the path")
-    try:
-        with Image.open(path) as file:
-            return ImageOps.exif_transpose(file).convert("RGB")
-    except BROKEN_IMAGE as error:
-        reason = "not a known kind" if isinstance(error, UnidentifiedImageError) else error
-        raise ValueError(f"{path} cannot be read as an image ({reason}); give another file") from None
+LEAST_SIDE = 16  # pixels of a crop that can show a face
+LARGEST_CROP = 1024  # pixels, FFHQ's: a larger square is a photograph
+LEAST_TO_DETECT = 128  # pixels of a crop in which the detector finds its face
+FLAT = 2.0  # gray levels of deviation: less shows nothing
+MEND = (
+    "give a picture that shows one from the front, upright and not tiny (python -m smoothswap_lib.datasets "
+    "align cuts out the faces of a folder), or say --aligned if it is a face crop already"
+)
 
 
 def face_crop(photograph: Image.Image, size: int, faces: str = "auto", name="the photograph"):
@@ -41,7 +28,8 @@ def face_crop(photograph: Image.Image, size: int, faces: str = "auto", name="the
 
     Returns
     -------
-    (size, size, 3) uint8, and the transform (2, 3) of `alignment.align`, None for a crop
+    (size, size, 3) uint8; the transform (2, 3) of `alignment.align`, None for a crop; and how many faces the
+    picture shows, of which the largest is taken
 
     Raises
     ------
@@ -50,17 +38,29 @@ def face_crop(photograph: Image.Image, size: int, faces: str = "auto", name="the
     """
     if faces not in FACES:
         raise ValueError(f"faces must be one of {', '.join(FACES)}, got {faces!r}")
-    if faces == "crops" or (faces == "auto" and photograph.width == photograph.height):
-        return np.asarray(ImageOps.fit(photograph, (size, size), Image.Resampling.LANCZOS)), None
-    if not align_folder.detector_installed():
+    if min(photograph.size) < LEAST_SIDE or np.std(photograph.resize((64, 64))) < FLAT:
+        raise ValueError(f"{name} shows no face ({photograph.width} x {photograph.height} pixels); {MEND}")
+    square = photograph.width == photograph.height <= LARGEST_CROP
+    if faces == "auto" and square and (photograph.width < LEAST_TO_DETECT or not _detects()):
+        faces = "crops"
+    if faces == "crops":
+        return _middle(photograph, size), None, 1
+    if not _detects():
         raise ModuleNotFoundError(
-            f"{name} is not a square face crop, and finding its face needs {align_folder.INSTALL}; "
-            "or cut it square around the face first; or say --aligned to take its middle"
+            f"{name} is not a square face crop of {LARGEST_CROP} pixels or fewer, and finding its face needs "
+            f"{align_folder.INSTALL}; or cut it square around the face; or say --aligned to take its middle"
         )
-    landmarks = align_folder.detect(np.asarray(photograph))
-    if landmarks is None:
-        raise ValueError(
-            f"no face was found in {name}; give a picture that shows one from the front, upright and not "
-            "tiny, or say --aligned if it is a face crop already"
-        )
-    return align(photograph, landmarks, size)
+    found = align_folder.find_faces(photograph)
+    if not found:
+        raise ValueError(f"no face was found in {name}; {MEND}")
+    if faces == "auto" and square:
+        return _middle(photograph, size), None, 1
+    return *align(photograph, found[0], size), len(found)
+
+
+def _detects() -> bool:
+    return align_folder.detector_installed()
+
+
+def _middle(photograph: Image.Image, size: int) -> np.ndarray:
+    return np.asarray(ImageOps.fit(photograph, (size, size), Image.Resampling.LANCZOS))

@@ -1,5 +1,6 @@
 """Which images are in a batch: several of each of several people."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -8,9 +9,8 @@ import numpy as np
 class IdentityBatchSampler:
     """Batches with several images of each of several people (Sec. 5.1: 32 identities x 4).
 
-    Batch b depends on (seed, b) only, so that a resumed run goes on with the batches it would have seen. The
-    images of a person with fewer than wanted are drawn with replacement; a person with a single image has no
-    positive pair and is never drawn, unless one image a person is all that is wanted.
+    Batch b depends on (seed, b) only, so that a resumed run goes on with the batches it would have seen. No
+    image comes twice in a batch: people with fewer images than wanted are never drawn; a warning counts them.
 
     Parameters
     ----------
@@ -34,11 +34,19 @@ class IdentityBatchSampler:
         people, inverse = np.unique(np.asarray(identities), return_inverse=True)
         order = np.argsort(inverse, kind="stable")
         members = np.split(order, np.cumsum(np.bincount(inverse))[:-1])
-        self.members = [images for images in members if len(images) >= min(2, images_per_identity)]
+        self.members = [images for images in members if len(images) >= images_per_identity]
+        self.left_out = len(people) - len(self.members)
         if len(self.members) < identities_per_batch:
             raise ValueError(
                 f"a batch needs {identities_per_batch} identities, the data has {len(people)}, of which "
-                f"{len(self.members)} have enough images; lower identities_per_batch or bring more people"
+                f"{len(self.members)} have {images_per_identity} images; lower identities_per_batch or "
+                "images_per_identity, or bring more"
+            )
+        if self.left_out:
+            warnings.warn(
+                f"{self.left_out} of {len(people)} people have fewer than {images_per_identity} images "
+                "and are left out",
+                stacklevel=2,
             )
         self.identities_per_batch, self.images_per_identity = identities_per_batch, images_per_identity
         self.num_batches, self.seed = num_batches, seed
@@ -53,6 +61,5 @@ class IdentityBatchSampler:
         """(identities_per_batch * images_per_identity,) image indices, an identity's side by side."""
         rng = np.random.default_rng([self.seed, number])
         people = rng.choice(len(self.members), self.identities_per_batch, replace=False)
-        wanted = self.images_per_identity
-        chosen = [rng.choice(self.members[p], wanted, replace=len(self.members[p]) < wanted) for p in people]
+        chosen = [rng.choice(self.members[p], self.images_per_identity, replace=False) for p in people]
         return np.concatenate(chosen)

@@ -20,13 +20,19 @@ from PIL import Image, features
 from torch.utils.data import Dataset
 
 from smoothswap_lib import world
-from smoothswap_lib.datasets.folders import BROKEN_IMAGE, to_float
-from smoothswap_lib.files import data_folder, verify
+from smoothswap_lib.datasets.folders import to_float
+from smoothswap_lib.datasets.images import BROKEN_IMAGE
+from smoothswap_lib.files import data_folder, read_numbers, verify
 from smoothswap_lib.world import masks
 
 SPLITS = ("train", "test", "twins")
 EDITION, SECOND_EDITION = "trueswap128", "trueswap64"  # the second stays until the last notebook has left it
 COLUMNS = ("identity", "attribute_set", "image", "mask", "landmarks")  # all others are parameters
+KINDS = {  # what is read as it is; the images and masks say themselves if they are broken
+    "identity": pa.types.is_integer, "attribute_set": pa.types.is_integer, "same": pa.types.is_boolean,
+    "first": pa.types.is_integer, "second": pa.types.is_integer, "fold": pa.types.is_integer,
+    "image": pa.types.is_binary, "mask": pa.types.is_binary, "landmarks": pa.types.is_list,
+}  # fmt: skip
 REBUILD = "delete it and go on with --resume, or download it again"
 
 
@@ -176,10 +182,7 @@ class TrueSwap(Dataset):
         path = self.folder / "build.json"
         if not self.shipped and not path.exists():
             raise FileNotFoundError(f"{self.folder} holds no build.json; give the folder of a build")
-        numbers = json.loads(verify(path).read_text(encoding="utf-8"))
-        if "identities_a_file" not in numbers:
-            raise ValueError(f"{path} is of another edition; build it again with this version of the library")
-        return numbers
+        return read_numbers(verify(path), ("identities", "identities_a_file"), ("split",))
 
     def _verified(self, name) -> Path:
         path = self.folder / name
@@ -270,12 +273,22 @@ def read_progress(folder: str | Path | None = None) -> tuple[dict[str, torch.Ten
 
 def _read(path, columns) -> pa.Table:
     try:
-        with pq.ParquetFile(path) as file:
-            missing = [name for name in columns if name not in file.schema_arrow.names]
-            if not missing:
-                return file.read(columns=list(columns))
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            schema = file.schema_arrow
+            missing = [name for name in columns if name not in schema.names]
+            wrong = [name for name in columns if name in KINDS and name in schema.names]
+            wrong = [name for name in wrong if not KINDS[name](schema.field(name).type)]
+            if not missing and not wrong:
+                table = file.read(columns=list(columns))
+                wrong = [name for name in columns if name in KINDS and table[name].null_count]
+                if not wrong:
+                    return table
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path} is not a readable Parquet file ({error}); {REBUILD}") from None
+    if wrong:
+        raise ValueError(
+            f"{path}: column {wrong[0]!r} has missing values, or values of another kind; {REBUILD}"
+        )
     raise ValueError(f"{path} has no column {missing[0]!r}; build it again with this version of the library")
 
 

@@ -28,7 +28,8 @@ from tqdm import tqdm
 
 from smoothswap_lib import checkpoints, datasets
 from smoothswap_lib.datasets import align_folder
-from smoothswap_lib.datasets.photograph import FACES, face_crop, read_photograph
+from smoothswap_lib.datasets.images import read_picture
+from smoothswap_lib.datasets.photograph import FACES, face_crop
 from smoothswap_lib.evaluation import swaps
 from smoothswap_lib.evaluation.verification import embed
 from smoothswap_lib.files import atomic
@@ -108,7 +109,7 @@ class Frames:
 
     def __getitem__(self, number: int) -> Image.Image:
         if self.files is not None:
-            return read_photograph(self.files[number])
+            return read_picture(self.files[number])
         import cv2
 
         self.video.set(cv2.CAP_PROP_POS_FRAMES, number)

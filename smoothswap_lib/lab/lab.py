@@ -41,7 +41,7 @@ HAIR_COLORS = dict(
 )
 STYLES = {"hair": world.HAIR_STYLES, "hair color": tuple(HAIR_COLORS), "beard": world.BEARD_STYLES}
 TICK = "face crops"  # the box for pictures that are crops already
-NO_DRIFT = world.State(age=0.0, weight=0.0, hair_length=0.0, stubble=0.0)
+NO_DRIFT = world.State()
 
 Place = tuple[int, int]
 Person = tuple[world.Identity, world.State, world.Attributes]  # the attributes are the source picture's
@@ -263,12 +263,16 @@ def swap_uploads(
         out = Path(folder) / "swap.png"
         for path, (_, content) in files.items():
             path.write_bytes(content)
+
+        def named(text: str) -> str:
+            for path, (name, _) in files.items():
+                text = text.replace(str(path), f"the {path.name} ({name})")
+            return text.replace("say --aligned", f"tick '{TICK}'")
+
         try:
             kind = "crops" if crops else "auto"
             done = photographs.swap_files(*files, out, faces=kind, weights=weights)
         except (OSError, ValueError, ModuleNotFoundError) as error:
-            message = str(error).replace("say --aligned", f"tick '{TICK}'")
-            for path, (name, _) in files.items():
-                message = message.replace(str(path), f"the {path.name} ({name})")
-            raise LabError(message) from error
+            raise LabError(named(str(error))) from error
+        done = replace(done, notes=tuple(map(named, done.notes)))
         return MarkedSwap(out.read_bytes(), marking.verify(out), done)

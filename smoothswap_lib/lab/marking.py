@@ -4,7 +4,7 @@
 
 The two belong together. The manifest says what and how, and that nothing was changed, but any program that
 saves the file again drops it; the word says one thing only, and stays through JPEG and resizing. Depends on
-files, manifest, watermark.
+datasets.images, files, manifest, watermark.
 """
 
 import io
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from smoothswap_lib.datasets.images import read_image
 from smoothswap_lib.files import atomic
 from smoothswap_lib.lab import manifest, watermark
 
@@ -75,7 +76,7 @@ def save_swap(image: np.ndarray, path: str | Path) -> Path:
     path = check_name(path)
     content = io.BytesIO()
     Image.fromarray(watermark.embed(image)).save(content, **FORMATS[path.suffix.lower()])
-    if not watermark.is_marked(_pixels(content)):
+    if not watermark.is_marked(read_image(content)):
         raise ValueError(f"{path}: the mark did not outlive the compression; write a .png")
     finished = content.getvalue()
     if manifest.installed():
@@ -93,18 +94,7 @@ def verify(path: str | Path) -> Verdict:
     FileNotFoundError, ValueError
         There is no such file, or it is no image.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} is no file")
-    try:
-        pixels = _pixels(path)
-    except (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError) as error:
-        reason = "not a known kind" if isinstance(error, UnidentifiedImageError) else error
-        raise ValueError(f"{path} cannot be read as an image ({reason})") from None
+    pixels = read_image(path)
     bits, looked = watermark.right_bits(pixels), manifest.installed()
     found = manifest.read(path) if looked else None
     return Verdict(bits, bits >= watermark.LEAST_BITS, found, looked)
-
-
-def _pixels(file) -> np.ndarray:
-    with Image.open(file) as image:
-        return np.asarray(image.convert("RGB"))

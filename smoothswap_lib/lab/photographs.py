@@ -2,8 +2,8 @@
 
     python -m smoothswap_lib swap SOURCE TARGET -o OUT [--sheet SHEET]
 
-A square image counts as a face crop and is used as it is; of another photograph the face is found and cut
-out as FFHQ's are (the optional extra "align").
+A square image of up to 1024 pixels counts as a face crop and is used as it is; of another photograph the face
+is found and cut out as FFHQ's are (the optional extra "align").
 """
 
 import json
@@ -18,7 +18,8 @@ from PIL import Image
 
 from smoothswap_lib import checkpoints, datasets, figures
 from smoothswap_lib.datasets.alignment import paste_back
-from smoothswap_lib.datasets.photograph import face_crop, read_photograph
+from smoothswap_lib.datasets.images import read_picture
+from smoothswap_lib.datasets.photograph import face_crop
 from smoothswap_lib.lab import marking
 
 SHEET_TILE = 2.56  # inches of one face on a comparison sheet
@@ -32,6 +33,7 @@ class PhotographSwap:
     x_source: torch.Tensor
     x_target: torch.Tensor
     x_swap: torch.Tensor
+    notes: tuple[str, ...] = ()  # what was decided without asking
 
 
 def swap_photographs(
@@ -55,13 +57,18 @@ def swap_photographs(
     size = json.loads(arguments)["size"]
     crops = [face_crop(p, size, faces, name) for p, name in zip((source, target), names)]
     x_source, x_target = (
-        datasets.to_float(torch.from_numpy(crop.copy()).permute(2, 0, 1)[None]) for crop, _ in crops
+        datasets.to_float(torch.from_numpy(crop.copy()).permute(2, 0, 1)[None]) for crop, _, _ in crops
     )  # (1, 3, size, size) each
     x_swap = checkpoints.swap(x_source, x_target, weights)
     swapped = figures.to_pixels(x_swap[0])
     transform = crops[1][1]
     picture = swapped if transform is None else paste_back(target, swapped, transform)
-    return PhotographSwap(picture, x_source[0], x_target[0], x_swap[0])
+    notes = [
+        f"{name} shows {count} faces; the largest was taken"
+        for name, (_, _, count) in zip(names, crops)
+        if count > 1
+    ]
+    return PhotographSwap(picture, x_source[0], x_target[0], x_swap[0], tuple(notes))
 
 
 def comparison_sheet(done: PhotographSwap) -> np.ndarray:
@@ -95,7 +102,7 @@ def swap_files(
         if path.resolve() in places:
             raise ValueError(f"{path} would be overwritten by what is written: choose another name for it")
         places.append(path.resolve())
-    photographs = [read_photograph(path) for path in (source, target)]
+    photographs = [read_picture(path) for path in (source, target)]
     done = swap_photographs(*photographs, faces, weights, (str(source), str(target)))
     marking.save_swap(done.picture, out)
     if sheet is not None:

@@ -32,6 +32,7 @@ LEAST_BITS = 30  # right ones of 32 that count as marked: 29 was the most among 
 # sees it in smooth places first.
 CONTRAST = (2.0, 16.0)
 ROUNDS = 12  # contrast, clipping and rounding each take something: measure again and add what they took
+LARGE = 4_000_000  # pixels: of a larger picture the grid is measured on a copy of about this size
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # JPEG's
 
 
@@ -65,7 +66,14 @@ def _resize(plane: np.ndarray, width: int, height: int, resampling) -> np.ndarra
 
 
 def _luma(image: np.ndarray) -> np.ndarray:
+    if len(image) * image.shape[1] > LARGE:
+        image = _shrunk(image)
     return _resize(_check(image) @ LUMA, GRID, GRID, Image.Resampling.LANCZOS)  # (GRID, GRID)
+
+
+def _shrunk(image: np.ndarray) -> np.ndarray:
+    factor = int(np.ceil((len(image) * image.shape[1] / LARGE) ** 0.5))
+    return np.asarray(Image.fromarray(_check(image)).reduce(factor))
 
 
 def _contrast(luma: np.ndarray) -> np.ndarray:
@@ -109,6 +117,8 @@ def embed(image: np.ndarray) -> np.ndarray:
     height, width = _check(image).shape[:2]
     if min(height, width) < GRID:
         raise ValueError(f"a mark needs {GRID} pixels a side, this picture has {width} x {height}")
+    if height * width > LARGE:
+        return _embed_large(image)
     places, weights = _pattern()
     exact, marked, contrast = image.astype(np.float32), image, _contrast(_luma(image))
     for _ in range(ROUNDS):
@@ -121,6 +131,23 @@ def embed(image: np.ndarray) -> np.ndarray:
         change = _resize(change, width, height, Image.Resampling.BICUBIC)
         exact = np.clip(exact + change[..., None], 0, 255)
         marked = np.rint(exact).astype(np.uint8)
+    if not is_marked(marked):
+        raise ValueError("this picture cannot hold a mark: almost all of its pixels are black or white")
+    return marked
+
+
+def _embed_large(image: np.ndarray) -> np.ndarray:
+    """What a small copy needs, added to the picture strip by strip."""
+    small = _shrunk(image)
+    change = embed(small).astype(np.float32) - small  # (h, w, 3)
+    change = Image.fromarray(change.mean(axis=2)).resize((GRID, GRID), Image.Resampling.BOX)
+    marked, (height, width) = image.copy(), image.shape[:2]
+    rows = max(LARGE // width, 1)
+    for top in range(0, height, rows):
+        strip = marked[top : top + rows]
+        box = (0, top * GRID / height, GRID, (top + len(strip)) * GRID / height)
+        added = np.asarray(change.resize((width, len(strip)), Image.Resampling.BICUBIC, box))
+        marked[top : top + rows] = np.clip(np.rint(strip + added[..., None]), 0, 255)
     if not is_marked(marked):
         raise ValueError("this picture cannot hold a mark: almost all of its pixels are black or white")
     return marked

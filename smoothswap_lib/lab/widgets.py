@@ -300,8 +300,9 @@ class UploadTab(Tab):
 
     title = "Your pictures"
     promise = (
-        "Two pictures of people who agreed to this. The files go to this kernel only and are not kept. The "
-        "shipped networks know rendered faces only, so expect little of a photograph."
+        "Two pictures of people who agreed to this. The files go to this kernel only, and the widgets forget "
+        "them at once. What is shown is saved with the notebook: press 'Forget' before. The shipped networks "
+        "know rendered faces only, so expect little of a photograph."
     )
 
     def __init__(self, room: lab.Lab):
@@ -312,10 +313,20 @@ class UploadTab(Tab):
             for who in ("source", "target")
         }
         box = ipywidgets.Checkbox(value=False, description=lab.TICK, style=LABEL, layout=WIDE)
-        super().__init__(room, uploads | {"crops": box})
+        self.files: dict[str, tuple[str, bytes]] = {}  # in the kernel's memory only
+        self.forget = ipywidgets.Button(description="Forget", tooltip="Forget both pictures and the swap")
+        self.forget.on_click(lambda _: (self.files.clear(), self.update()))
+        super().__init__(room, uploads | {"crops": box}, [self.forget])
 
     def update(self) -> None:
-        source, target = uploaded(self.value("source")), uploaded(self.value("target"))
+        for who in ("source", "target"):
+            if self.value(who):
+                self.files[who] = uploaded(self.value(who))
+                self.held = True  # what the widget holds would be saved with the notebook
+                for trait in {"value", "data", "metadata"} & set(self.controls[who].trait_names()):
+                    self.controls[who].set_trait(trait, type(getattr(self.controls[who], trait))())
+                self.held = False
+        source, target = self.files.get("source"), self.files.get("target")
         if source is None or target is None:
             hint = "A square picture counts as a face crop; in another one the face is looked for."
             self.view.value = paragraph(f"Choose two picture files. {hint}")
@@ -353,6 +364,7 @@ def upload_view(made: lab.MarkedSwap, source: str, target: str) -> str:
         f'<a download="swap.png" href="{uri}" style="text-decoration:underline">Keep the marked picture</a>'
     )
     said = "".join(paragraph(line) for line in str(made.verdict).splitlines())
+    said += "".join(map(paragraph, made.done.notes))
     return row(*tiles) + whole + said + keep
 
 

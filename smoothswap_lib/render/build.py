@@ -2,17 +2,16 @@
 
 One part file an identity, so that a killed build goes on where it stopped; the parts of 100 identities become
 one Parquet table, so that a finished set can grow. The same arguments give the same bytes, however many
-processes render. Depends on files, world, masks, render.
+processes render. Depends on files, world, masks, render, workers.
 """
 
 import argparse
 import io
 import json
-import multiprocessing
-import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +22,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from smoothswap_lib import world
-from smoothswap_lib.files import atomic
+from smoothswap_lib.files import atomic, read_numbers
 from smoothswap_lib.render import render_with_truth, use_one_thread
+from smoothswap_lib.workers import Stopped, WorkerLost, in_parallel, stoppable
 from smoothswap_lib.world import masks
 
 SPLITS = {
@@ -81,7 +81,7 @@ def build(
     out = Path(out)
     _prepare(out, settings, resume)
     waiting = {  # {file: the identities that it lacks}
-        path: [number for number in members if not _part(out, number).exists()]
+        path: [number for number in members if not _is_whole(_part(out, number), settings)]
         for path, members in _files(out, settings)
         if _identities_in(path, settings) < len(members)
     }
@@ -91,7 +91,7 @@ def build(
             _join(out, path, settings)
     each = images + attributes
     with tqdm(total=identities * each, initial=(identities - len(jobs)) * each, unit="image") as bar:
-        for number in _render_parts(jobs, processes or os.cpu_count()):
+        for number in _render_parts(jobs, processes):
             path = _file(out, number)
             waiting[path].remove(number)
             if not waiting[path]:
@@ -133,7 +133,7 @@ def _prepare(out, settings, resume):
     """Make the folder, or check that what is in it belongs to this build."""
     note = out / "build.json"
     if note.exists():
-        _check_same_build(out, json.loads(note.read_text(encoding="utf-8")), settings, resume)
+        _check_same_build(out, read_numbers(note, ("identities",)), settings, resume)
         for unfinished in out.glob("**/.*.tmp"):  # left by a kill in the middle of a write
             unfinished.unlink()
     elif out.exists() and any(not path.name.startswith(".") for path in out.iterdir()):
@@ -170,6 +170,13 @@ def _part(out, number) -> Path:
     return out / "parts" / f"{number:06d}.parquet"
 
 
+def _is_whole(part, settings) -> bool:
+    try:
+        return _identities_in(part, settings) == 1
+    except ValueError:  # cut by a full disk, for one
+        return False
+
+
 def _file(out, number) -> Path:
     """Where the images of identity `number` go in the end."""
     return out / f"images-{number // IDENTITIES_A_FILE:03d}.parquet"
@@ -195,16 +202,23 @@ def _identities_in(path, settings) -> int:
 
 def _split_again(out, path):
     """Give every identity of a file that shall grow its part file; `_join` replaces the file later."""
-    table = pq.read_table(path)
+    table = _read(path)
     for number in table["identity"].unique().to_pylist():
         with atomic(_part(out, number)) as temporary:
-            pq.write_table(table.filter(pc.field("identity") == number), temporary)
+            pq.write_table(table.filter(pc.field("identity") == number), temporary, write_page_checksum=True)
+
+
+def _read(path) -> pa.Table:
+    try:
+        return pq.read_table(path, page_checksum_verification=True)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it and go on with --resume") from None
 
 
 def _join(out, path, settings):
     """Write one file from its parts, then remove them."""
     parts = [_part(out, number) for number in dict(_files(out, settings))[path]]
-    table = pa.concat_tables(pq.read_table(part) for part in parts).combine_chunks()
+    table = pa.concat_tables(map(_read, parts)).combine_chunks()
     # Drawn anew for every image, so that a dictionary of their values would only add to them.
     anew = [
         field.name
@@ -216,6 +230,7 @@ def _join(out, path, settings):
         pq.write_table(
             table, temporary, compression="zstd", compression_level=19,
             use_dictionary=repeated, use_byte_stream_split=[*anew, "landmarks.list.element"],
+            write_page_checksum=True,
         )  # fmt: skip
     for part in parts:
         part.unlink()
@@ -227,14 +242,15 @@ def _write_pairs(out, settings):
     identities = np.concatenate(identities)
     pairs = twin_pairs(identities) if settings["split"] == "twins" else verification_pairs(identities, rng)
     with atomic(out / "pairs.parquet") as temporary:
-        pq.write_table(pa.table(pairs), temporary, compression="zstd")
+        pq.write_table(pa.table(pairs), temporary, compression="zstd", write_page_checksum=True)
 
 
 def _render_parts(jobs, processes) -> Iterator[int]:
     """Render identities side by side; yields the number of each when its part file is there."""
     if jobs:
-        with multiprocessing.get_context("spawn").Pool(min(processes, len(jobs))) as pool:
-            yield from pool.imap_unordered(_render_part, jobs)
+        yield from (
+            number for _, number in in_parallel(_render_part, jobs, processes, "spawn", itemgetter(2))
+        )
 
 
 def _render_part(job):
@@ -258,7 +274,8 @@ def _render_part(job):
             }
         )
     with atomic(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=_schema(rows[0])), temporary)
+        table = pa.Table.from_pylist(rows, schema=_schema(rows[0]))
+        pq.write_table(table, temporary, write_page_checksum=True)
     return number
 
 
@@ -376,9 +393,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(parser.parse_args(arguments))
     options.pop("command")
     try:
-        out = build(**options)
+        with stoppable():
+            out = build(**options)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except WorkerLost as error:
+        print(f"stopped: {error}; --resume goes on", file=sys.stderr)
+        return 1
+    except Stopped as stop:
+        print(f"\nstopped ({stop}); the same command with --resume goes on", file=sys.stderr)
+        return stop.code
     print(f"{out}: {options['identities'] * (options['images'] + options['attributes'])} images")
     return 0

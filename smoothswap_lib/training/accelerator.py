@@ -6,7 +6,7 @@ gradient is that of one process with the whole batch.
 
 import contextlib
 import functools
-import multiprocessing
+import sys
 import warnings
 from collections.abc import Iterable, Iterator
 
@@ -178,8 +178,8 @@ def image_batches(
 
 def read_ahead(data, batches: Iterable[np.ndarray], workers: int, pin_memory: bool) -> DataLoader:
     """The same batches, in the same order, read by other processes: (indices, images on the CPU)."""
-    # a forked worker shares the decoded images that are there already; Windows has no fork
-    start = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
+    # a forked worker shares the decoded images that are there already; elsewhere fork is unsafe or missing
+    start = "fork" if sys.platform == "linux" else None
     return DataLoader(
         _Batches(data),
         batch_size=None,

@@ -1,0 +1,106 @@
+"""Several processes for many files, and commands that end in one line when they are told to stop."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+
+AHEAD = 8  # items a process that wait for their turn or to be fetched
+STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked the program to end; `code` is the exit code that says which one."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.code = 128 + number
+
+
+class WorkerLost(RuntimeError):
+    """A process was killed from outside; says at what it worked."""
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Ctrl-C, SIGTERM and SIGHUP raise `Stopped` here; names that no terminal can print are shown escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a notebook's has not
+            stream.reconfigure(errors="backslashreplace")
+
+    def stop(number, _frame):
+        raise Stopped(number)
+
+    before = {number: signal.getsignal(number) for number in STOPS}
+    heard = threading.current_thread() is threading.main_thread()
+    heard = [number for number in STOPS if heard and before[number] is not signal.SIG_IGN]  # nohup ignores
+    for number in heard:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in heard:
+            signal.signal(number, before[number])
+
+
+def count(processes: int | None) -> int:
+    """How many processes: what was asked for (default: one a core), but never more than cores."""
+    if processes is not None and processes < 1:
+        raise ValueError(f"processes is {processes}; it must be at least 1")
+    cores = os.cpu_count() or 1
+    return min(processes or cores, cores)
+
+
+def in_parallel(
+    function: Callable,
+    items: Iterable,
+    processes: int | None = None,
+    start: str | None = None,
+    name: Callable = str,
+) -> Iterator[tuple]:
+    """(item, function(item)) of every item, in order; a few items ahead of whoever asks, and no more.
+
+    Parameters
+    ----------
+    start : how processes begin (default: Python's own way on this system)
+    name : of an item, for messages
+
+    Raises
+    ------
+    WorkerLost
+        A process was killed; names the items that were being worked on.
+    """
+    processes = count(processes)
+    items, waiting = iter(items), deque()
+    context = multiprocessing.get_context(start)
+    pool = ProcessPoolExecutor(processes, context, initializer=_leave_stopping_to_the_parent)
+    try:
+        for item in items:
+            waiting.append((item, pool.submit(function, item)))
+            if len(waiting) >= AHEAD * processes:
+                item, future = waiting.popleft()
+                yield item, future.result()
+        while waiting:
+            item, future = waiting.popleft()
+            yield item, future.result()
+    except BrokenProcessPool:
+        lost = [item, *(i for i, f in waiting if f.done() and f.exception())][:processes]
+        raise WorkerLost(
+            f"a process was killed, perhaps for want of memory, while it worked on "
+            f"{' or '.join(str(name(item)) for item in lost)}; try --processes 1, or take the file away"
+        ) from None
+    finally:
+        for process in list((pool._processes or {}).values()) if sys.exc_info()[0] else ():
+            process.terminate()  # what they write is whole or not there
+        pool.shutdown(cancel_futures=True)
+
+
+def _leave_stopping_to_the_parent() -> None:
+    for number in STOPS:
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
