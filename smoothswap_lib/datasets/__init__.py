@@ -4,6 +4,7 @@ Every data set gives the same dictionary an image and the same `image_batch(indi
 tensors in [-1, 1], so that the loops do not know which one they see.
 """
 
+from smoothswap_lib.datasets.alignment import align, ffhq_quad, paste_back, to_crop
 from smoothswap_lib.datasets.folders import (
     FaceFolder,
     IdentityFolder,
@@ -26,9 +27,13 @@ __all__ = [
     "IdentityFolder",
     "Joined",
     "TrueSwap",
+    "align",
     "celeba_list",
+    "ffhq_quad",
+    "paste_back",
     "read_image",
     "read_progress",
+    "to_crop",
     "to_float",
     "to_uint8",
 ]

@@ -125,6 +125,35 @@ def error_to_truth(x_swap: Tensor, x_true: Tensor, mask: Tensor | None = None) -
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
+def recolour(x_target: Tensor, mask_target: Tensor, x_true: Tensor, mask_true: Tensor) -> Tensor:
+    """The paint bucket: the target with the true swap's mean colors of face and hair, and nothing else of it.
+
+    What a swap that moves colors and no face can reach at best; a swapper has to beat it. A region gets one
+    gain per channel of its values in [0, 1]; one that either picture lacks stays as it is.
+
+    Parameters
+    ----------
+    x_target, x_true : (B, 3, H, W) in [-1, 1]
+    mask_target, mask_true : (B, H, W), the codes of REGIONS
+
+    Returns
+    -------
+    (B, 3, H, W) in [-1, 1]
+    """
+    _check_images(x_target=x_target, x_true=x_true)
+    target, true = (x_target + 1) / 2, (x_true + 1) / 2  # (B, 3, H, W) in [0, 1]
+    gain = torch.ones_like(target)
+    for region in ("face", "hair"):
+        inside, meant = ((torch.as_tensor(m) == REGIONS[region])[:, None] for m in (mask_target, mask_true))
+        means = [
+            (x * m).sum((2, 3), keepdim=True) / m.sum((2, 3), keepdim=True)  # (B, 3, 1, 1), NaN without one
+            for x, m in ((target, inside), (true, meant))
+        ]
+        ratio = means[1] / means[0].clamp(min=1e-6)
+        gain = torch.where(inside & ratio.isfinite(), ratio, gain)
+    return (target * gain).clamp(0, 1) * 2 - 1
+
+
 def relative_distance(z_swap: Tensor, z_source: Tensor, z_target: Tensor) -> Tensor:
     """dist-R = d(swap, source) / (d(swap, source) + d(swap, target)), Euclidean, (B,) (Sec. 5.2).
 

@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from measuring import best, megabytes
 from torch import nn
 
-from smoothswap_lib import costs, generator, layers
+from experiments import costs
+from smoothswap_lib import generator, layers
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
 import ncsnpp

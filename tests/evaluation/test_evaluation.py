@@ -225,3 +225,24 @@ def test_report_and_errors_refuse_mixed_up_images():
         evaluation.error_to_truth(x, (x * 127).to(torch.uint8))
     with pytest.raises(ValueError, match="mask must be"):
         evaluation.error_to_truth(x, x, torch.zeros(2, 8, 8))
+
+
+def test_the_paint_bucket_gives_regions_their_true_mean_colors_and_touches_nothing_else():
+    generator = torch.Generator().manual_seed(0)
+    x_target, x_true = (torch.rand(2, 2, 3, 8, 8, generator=generator) * 0.4 - 0.5).unbind()
+    masks = torch.randint(0, 4, (2, 2, 8, 8), generator=generator, dtype=torch.uint8)
+    mask_target, mask_true = masks.unbind()
+    mask_true[1][mask_true[1] == 2] = 0  # a bald head: nothing to paint the hair with
+
+    painted = evaluation.recolour(x_target, mask_target, x_true, mask_true)
+
+    for image, region in ((0, 1), (0, 2), (1, 1)):
+        got = painted[image][:, mask_target[image] == region].mean(1)
+        torch.testing.assert_close(got, x_true[image][:, mask_true[image] == region].mean(1))
+    same = (mask_target == 0) | (mask_target == 3)
+    same[1] |= mask_target[1] == 2
+    same = same[:, None].expand_as(x_target)
+    torch.testing.assert_close(painted[same], x_target[same])
+    # where the truth is a recolored target, the paint bucket is perfect
+    dyed = torch.where((mask_target == 2)[:, None], (x_target + 1) * 1.3 - 1, x_target)
+    torch.testing.assert_close(evaluation.recolour(x_target, mask_target, dyed, mask_target), dyed)

@@ -14,7 +14,7 @@ TINY = {"split": "test", "seed": 5, "identities": 20, "images": 1, "attributes":
 
 
 def draw(seed, **changes):
-    """Identity, state and attributes of one picture; a change goes to the first of them that knows its name."""
+    """Identity, state and attributes of one picture; a change goes to the first that knows its name."""
     rng = np.random.default_rng(seed)
     records = []
     for sample in (world.sample_identity, world.sample_state, world.sample_attributes):

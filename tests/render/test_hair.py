@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from people import NO_DRIFT, PASSPORT, check_mesh, person, with_actions
+from people import NO_DRIFT, PASSPORT, check_mesh, draw, person, with_actions
 from scipy.spatial import cKDTree
 
 from smoothswap_lib.render import beard, hair, hairline, strands
 from smoothswap_lib.render.beard import beard_mesh
 from smoothswap_lib.render.hair import hair_mesh
 from smoothswap_lib.render.head import SCALP_CENTER
-from smoothswap_lib.world import HAIR_LENGTHS
+from smoothswap_lib.world import HAIR_COLORS, HAIR_LENGTHS
 from smoothswap_lib.world.traits import BEARD_STYLES, HAIR_STYLES
 
 HAIRY = [style for style in HAIR_STYLES if style != "bald"]
@@ -27,23 +27,27 @@ UPPER_LIP, CHIN, CHEEK, JAW = (
 )
 
 
-def haired(style, seed=1, **changes):
-    """A person whose hair is of the middle length of its style."""
-    middle = float(np.mean(HAIR_LENGTHS[style]))
-    plain = {"hair_style": style, "hair_length": middle, "hairline": 0.0, "recession": 0.0, "fringe": 0.0}
-    return person(seed, **plain | changes)
+MEAN = person(hairline=0.0, recession=0.0)
 
 
-def locks(model, identity, state=NO_DRIFT, vertices=None):
+def cut(style, **changes):
+    """A passport picture with hair of the middle length of its style."""
+    return replace(
+        PASSPORT, **{"hair_style": style, "hair_length": float(np.mean(HAIR_LENGTHS[style]))} | changes
+    )
+
+
+def locks(model, worn, identity=MEAN, vertices=None):
     """(N, POINTS, 3) middle lines of the locks on the template; a bun's or a tail's come last."""
-    mesh = hair_mesh(model, model.template if vertices is None else vertices, identity, state)
+    mesh = hair_mesh(model, model.template if vertices is None else vertices, identity, NO_DRIFT, worn)
     cap = np.prod(model.scalp(model.template).shape[:2])
     return mesh.vertices[cap:].reshape(-1, hair.POINTS, 2, 3).mean(2)
 
 
-def combed(model, identity, state=NO_DRIFT, vertices=None):
+def combed(model, worn, identity=MEAN, vertices=None):
     """`locks` without the bun or the tail."""
-    return locks(model, identity, state, vertices)[: len(hair._roots(model, identity).cells)]
+    roots = hair._roots(model, identity, worn, *strands.hair_color(identity, NO_DRIFT))
+    return locks(model, worn, identity, vertices)[: len(roots.cells)]
 
 
 def above_skull(model, points, vertices):
@@ -58,28 +62,27 @@ def above_skull(model, points, vertices):
 
 def test_the_hairline_is_where_its_numbers_say():
     azimuths = np.array([0.0, 0.62, np.pi])  # forehead, temple, nape
-    mean = person(hairline=0.0, recession=0.0)
-    still = hairline.height(azimuths, mean)
+    still = hairline.height(azimuths, MEAN)
     assert still[0] > still[1] > 0 > still[2]
-    higher = hairline.height(azimuths, replace(mean, hairline=8.0)) - still
+    higher = hairline.height(azimuths, replace(MEAN, hairline=8.0)) - still
     assert higher == pytest.approx([0.008, 0.008, 0.0], abs=1e-9)
-    receding = hairline.height(azimuths, replace(mean, recession=10.0)) - still
+    receding = hairline.height(azimuths, replace(MEAN, recession=10.0)) - still
     assert receding[1] == pytest.approx(0.010) and receding[0] < 0.002 and receding[2] == 0
-    assert (hairline.height(-azimuths, mean) == still).all()
+    assert (hairline.height(-azimuths, MEAN) == still).all()
 
 
 def test_hair_covers_the_skull_and_leaves_face_and_ears_free():
     points = np.array([FOREHEAD, CROWN, NOSE, hairline.EAR, hairline.EAR * [-1, 1, 1], CHIN])
     for style in HAIRY:
-        cover = hairline.scalp_cover(points, haired(style))
+        cover = hairline.scalp_cover(points, MEAN, cut(style))
         assert cover[1] > 0.8 and not np.delete(cover, 1).any(), style
-    assert not hairline.scalp_cover(points, haired("bald")).any()
+    assert not hairline.scalp_cover(points, MEAN, cut("bald")).any()
 
 
 def test_a_receding_hairline_bares_the_temples(model):
     grid = model.scalp(model.template).reshape(-1, 3)
     front = np.abs(np.arctan2(grid[:, 0], SCALP_CENTER[1] - grid[:, 1])) < 0.9
-    full, bare = (hairline.scalp_cover(grid, haired("crop", recession=r)) for r in (0.0, 16.0))
+    full, bare = (hairline.scalp_cover(grid, replace(MEAN, recession=r), cut("crop")) for r in (0.0, 16.0))
     assert full.min() >= 0 and full.max() <= 1
     assert (bare <= full + 1e-12).all() and bare[front].sum() < full[front].sum() - 5
     behind = np.abs(np.arctan2(grid[:, 0], SCALP_CENTER[1] - grid[:, 1])) > 2.0
@@ -88,10 +91,9 @@ def test_a_receding_hairline_bares_the_temples(model):
 
 def test_each_beard_covers_its_areas():
     points = np.array([UPPER_LIP, CHIN, CHEEK, JAW, NOSE, FOREHEAD])
-    shaved = replace(NO_DRIFT, stubble=0.0)
 
     def where(style, off_lips=1.0):
-        cover = hairline.beard_cover(points, np.full(6, off_lips), person(beard_style=style), shaved)
+        cover = hairline.beard_cover(points, np.full(6, off_lips), person(beard_style=style), NO_DRIFT)
         return (cover > 0.4).tolist()
 
     assert where("none") == [False] * 6
@@ -159,6 +161,21 @@ def test_curls_wind_around_their_path():
     assert inward <= 0.0025 + 1e-9  # half as deep as wide
 
 
+@pytest.mark.parametrize("grown", HAIR_COLORS, ids=str)
+def test_the_sun_lightens_hair_dye_hides_it_and_covers_gray(grown):
+    identity = person(hair=grown, gray=0.8)
+    assert strands.hair_color(identity, NO_DRIFT) == (pytest.approx(grown), 0.8)
+    bleached, gray = strands.hair_color(identity, replace(NO_DRIFT, bleach=1.0))
+    assert (bleached > grown).all() and gray == 0.8  # it cannot bleach what has no color
+    blue = (0.02, 0.02, 0.5)
+    covered = replace(NO_DRIFT, dye=1.0, dye_color=blue, bleach=1.0)
+    assert strands.hair_color(identity, covered) == (pytest.approx(blue), 0.0)
+    half, gray = strands.hair_color(identity, replace(NO_DRIFT, dye=0.5, dye_color=blue))
+    assert half == pytest.approx((np.array(grown) + blue) / 2) and gray == pytest.approx(0.4)
+    assert strands.gray_share(identity, covered) == 0.8  # brows and beard are not dyed
+    assert strands.gray_share(identity, replace(NO_DRIFT, gray=0.5)) == 1
+
+
 def test_locks_lose_their_pigment_with_gray():
     base = np.array([0.10, 0.05, 0.02])
     dark, gray = (strands.lock_colors(np.random.default_rng(0), base, g, 500) for g in (0.0, 1.0))
@@ -177,33 +194,31 @@ def test_every_style_has_its_numbers():
 @pytest.mark.parametrize("style", HAIRY)
 def test_hair_is_a_whole_mesh(model, style):
     for seed in range(3):
-        identity = person(seed, hair_style=style, hair_length=HAIR_LENGTHS[style][seed % 2])
-        vertices = model.deform(identity, NO_DRIFT, PASSPORT)
-        mesh = hair_mesh(model, vertices, identity, NO_DRIFT)
+        identity, state, worn = draw(seed, hair_style=style, hair_length=float(HAIR_LENGTHS[style][seed % 2]))
+        vertices = model.deform(identity, state, PASSPORT)
+        mesh = hair_mesh(model, vertices, identity, state, worn)
         check_mesh(mesh)
-        hair._roots.cache_clear()
-        again = hair_mesh(model, vertices, identity, NO_DRIFT)
+        again = hair_mesh(model, vertices, identity, state, worn)
         assert (again.vertices == mesh.vertices).all() and (again.colors == mesh.colors).all()
-        other = hair_mesh(model, vertices, replace(identity, hair_seed=identity.hair_seed + 1), NO_DRIFT)
+        other = hair_mesh(model, vertices, identity, state, replace(worn, hair_seed=worn.hair_seed + 1))
         assert other.vertices.shape != mesh.vertices.shape or (other.colors != mesh.colors).any()
 
 
 def test_a_bald_head_has_no_hair(model):
-    assert hair_mesh(model, model.template, haired("bald"), NO_DRIFT) is None
+    assert hair_mesh(model, model.template, MEAN, NO_DRIFT, cut("bald")) is None
 
 
 @pytest.mark.parametrize("style", WITH_LOCKS)
 def test_locks_are_rooted_where_the_hairline_lets_hair_grow(model, style):
-    identity = haired(style, recession=8.0, hairline=4.0)
-    rooted = combed(model, identity)[:, 0]
+    identity = replace(MEAN, recession=8.0, hairline=4.0)
+    rooted = combed(model, cut(style), identity)[:, 0]
     assert len(rooted) > 300
     azimuth = np.arctan2(rooted[:, 0], SCALP_CENTER[1] - rooted[:, 1])
     edge = hairline.height(azimuth, identity)
     assert (rooted[:, 2] > edge - 0.010).all()  # a cell of the grid, and the edge's raggedness
     assert np.percentile(rooted[:, 2] - edge, 2) > -0.004
     assert np.abs(above_skull(model, rooted, model.template)).max() < 0.005
-    bare = haired(style, recession=16.0, hairline=12.0)
-    lowest = combed(model, bare)[:, 0]
+    lowest = combed(model, cut(style), replace(MEAN, recession=16.0, hairline=12.0))[:, 0]
     front = (np.abs(rooted[:, 0]) < 0.03) & (rooted[:, 1] < 0.03)
     bare_front = (np.abs(lowest[:, 0]) < 0.03) & (lowest[:, 1] < 0.03)
     assert lowest[bare_front, 2].min() > rooted[front, 2].min() + 0.004
@@ -212,9 +227,9 @@ def test_locks_are_rooted_where_the_hairline_lets_hair_grow(model, style):
 @pytest.mark.parametrize("style", WITH_LOCKS)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_hair_stays_out_of_the_skull(model, style, seed):
-    identity = person(seed, hair_style=style, hair_length=float(np.mean(HAIR_LENGTHS[style])), fringe=0.0)
+    identity, worn = person(seed), cut(style, hair_seed=seed)
     vertices = model.deform(identity, NO_DRIFT, PASSPORT)
-    points = combed(model, identity, vertices=vertices).reshape(-1, 3)
+    points = combed(model, worn, identity, vertices).reshape(-1, 3)
     points = points[points[:, 2] > 0.03]  # lower down it hangs beside the face and the neck
     outside = above_skull(model, points, vertices)
     assert (outside > -0.004).mean() > 0.99
@@ -223,9 +238,8 @@ def test_hair_stays_out_of_the_skull(model, style, seed):
 
 @pytest.mark.parametrize("style", ["crop", "bob", "long", "wavy", "ponytail"])
 def test_longer_hair_is_longer(model, style):
-    """By the state's millimeters, whatever the identity's are."""
-    identity = haired(style)
-    shorter, longer = (locks(model, identity, replace(NO_DRIFT, hair_length=mm)) for mm in (-10.0, 10.0))
+    middle = float(np.mean(HAIR_LENGTHS[style]))
+    shorter, longer = (locks(model, cut(style, hair_length=middle + mm)) for mm in (-10.0, 10.0))
     lengths = [np.linalg.norm(np.diff(paths, axis=1), axis=-1).sum(1) for paths in (shorter, longer)]
     assert np.mean(lengths[1]) > np.mean(lengths[0]) + 0.003  # meters
     if style != "crop":
@@ -233,17 +247,18 @@ def test_longer_hair_is_longer(model, style):
 
 
 def test_an_afro_is_as_deep_as_it_is_long(model):
-    identity = haired("afro")
     depth = [
-        np.percentile(above_skull(model, locks(model, identity, state).reshape(-1, 3), model.template), 99)
-        for state in (NO_DRIFT, replace(NO_DRIFT, hair_length=20.0))
+        np.percentile(
+            above_skull(model, locks(model, cut("afro", hair_length=mm)).reshape(-1, 3), model.template), 99
+        )
+        for mm in (60.0, 80.0)
     ]
     assert depth[1] > depth[0] + 0.006
 
 
 def test_volume_lifts_the_hair(model):
     flat, full = (
-        hair_mesh(model, model.template, haired("side_part", hair_volume=v), NO_DRIFT).vertices[:, 2].max()
+        hair_mesh(model, model.template, MEAN, NO_DRIFT, cut("side_part", hair_volume=v)).vertices[:, 2].max()
         for v in (0.0, 1.0)
     )
     assert full > flat + 0.005
@@ -251,7 +266,7 @@ def test_volume_lifts_the_hair(model):
 
 def test_a_fringe_hangs_over_the_forehead_and_above_the_eyes(model):
     def on_forehead(amount):
-        points = locks(model, haired("bob", fringe=amount)).reshape(-1, 3)
+        points = locks(model, cut("bob", fringe=amount)).reshape(-1, 3)
         return points[(np.abs(points[:, 0]) < 0.03) & (points[:, 1] < 0.0) & (points[:, 2] < 0.055)]
 
     assert len(on_forehead(0.0)) < 0.1 * len(on_forehead(0.8))
@@ -262,7 +277,7 @@ def test_the_parting_moves_to_its_side(model):
     """Hair is parted where locks leave to both sides."""
 
     def parting(where):
-        paths = locks(model, haired("long", parting=where))
+        paths = locks(model, cut("long", parting=where))
         top = (paths[:, 0, 2] > 0.1) & (np.abs(paths[:, 0, 0]) < 0.06)
         left = paths[top, -1, 0] < paths[top, 0, 0]
         roots = paths[top, 0, 0]
@@ -273,14 +288,10 @@ def test_the_parting_moves_to_its_side(model):
     assert parting(-0.8) < -0.02 < 0.02 < parting(0.8)
 
 
-def bearded(style, seed=1, **changes):
-    return person(seed, beard_style=style, **{"beard_length": 12.0} | changes)
-
-
 @pytest.mark.parametrize("style", BEARDED)
 def test_a_beard_is_a_whole_mesh_on_the_lower_face(model, style):
     for seed in range(2):
-        identity = bearded(style, seed)
+        identity = person(seed, beard_style=style)
         vertices = model.deform(identity, NO_DRIFT, PASSPORT)
         mesh = beard_mesh(model, vertices, identity, NO_DRIFT)
         check_mesh(mesh)
@@ -297,7 +308,7 @@ def test_a_beard_is_a_whole_mesh_on_the_lower_face(model, style):
 @pytest.mark.parametrize("style", BEARDED)
 @pytest.mark.parametrize("mm", [11.0, 22.0])
 def test_beards_are_as_long_as_they_are_said_to_be(model, style, mm):
-    paths = beard_paths(model, bearded(style, beard_length=mm))
+    paths = beard_paths(model, style, beard_length=mm)
     lengths = np.linalg.norm(np.diff(paths, axis=1), axis=-1).sum(1)
     wanted = beard.LENGTH[style] * mm / 1000
     if style == "mustache":
@@ -307,33 +318,30 @@ def test_beards_are_as_long_as_they_are_said_to_be(model, style, mm):
     assert lengths.min() > 0.3 * min(wanted, 0.009)
 
 
-def beard_paths(model, identity, state=NO_DRIFT):
-    mesh = beard_mesh(model, model.template, identity, state)
+def beard_paths(model, style, **state):
+    mesh = beard_mesh(model, model.template, person(beard_style=style), replace(NO_DRIFT, **state))
     return mesh.vertices.reshape(-1, beard.POINTS, 2, 3).mean(2)
 
 
 def test_no_beard_and_a_beard_of_stubble_have_no_locks(model):
-    assert beard_mesh(model, model.template, bearded("none"), NO_DRIFT) is None
-    assert beard_mesh(model, model.template, bearded("short", beard_length=3.0), NO_DRIFT) is None
+    cropped = replace(NO_DRIFT, beard_length=3.0)
+    assert beard_mesh(model, model.template, person(beard_style="none"), NO_DRIFT) is None
+    assert beard_mesh(model, model.template, person(beard_style="short"), cropped) is None
 
 
 def test_longer_beards_hang_lower_and_stubble_adds_to_them(model):
-    lowest = {
-        mm: beard_mesh(model, model.template, bearded("full", beard_length=mm), NO_DRIFT).vertices[:, 2].min()
-        for mm in (8.0, 22.0)
-    }
-    assert lowest[22.0] < lowest[8.0] - 0.006
+    short, long = (beard_paths(model, "full", beard_length=mm)[..., 2].min() for mm in (8.0, 22.0))
+    assert long < short - 0.006
 
     def mean_length(stubble):
-        state = replace(NO_DRIFT, stubble=stubble)
-        paths = beard_paths(model, bearded("full"), state)
+        paths = beard_paths(model, "full", stubble=stubble)
         return np.linalg.norm(np.diff(paths, axis=1), axis=-1).sum(1).mean()
 
     assert 0.0005 < mean_length(1.0) - mean_length(0.0) < 0.004  # meters, in some days
 
 
 def test_a_beard_moves_with_the_jaw(model):
-    identity = bearded("full")
+    identity = person(beard_style="full")
     closed, opened = (
         beard_mesh(model, model.deform(identity, NO_DRIFT, a), identity, NO_DRIFT).vertices
         for a in (PASSPORT, with_actions(jawOpen=1.0))

@@ -16,6 +16,14 @@ from smoothswap_lib.render import head
 REFERENCE = Path(__file__).resolve().parents[1] / "reference" / "head_vertices.npz"
 NAMES = world.PAIRED_SHAPES + world.SINGLE_SHAPES
 UNIT = st.floats(0, 1)
+# Nothing is added to this one's shapes but LARGER_EYES.
+MEAN = person(shape=(0.0,) * 97, asymmetry=(0.0,) * 31, gender=0.5, age=0.4, weight=0.5)
+# What experiments/make_head_reference.py added to the drawn shapes: name, slope, of what, from where on.
+ADDED = (
+    ("head-age-incr", 0.7, "age", 0.3), ("head-fat-incr", 0.9, "weight", 0.5),
+    ("neck-double-incr", 0.8, "weight", 0.5), ("cheek-volume-incr", 0.8, "weight", 0.5),
+    ("eye-bag-incr", 0.6, "age", 0.4),
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +39,17 @@ def mirror(model):
 def test_vertices_equal_those_of_the_package_they_come_from(model, case):
     with np.load(REFERENCE) as file:
         reference = {name: file[name] for name in file.files}
-    shape = dict(zip(reference["shape_names"], reference["shape"][case]))
+    told = dict(zip(reference["shape_names"], reference["shape"][case]))
     asymmetry = dict(zip(reference["shape_names"], reference["asymmetry"][case]))
     actions = dict(zip(reference["action_names"], reference["actions"][case]))
+    phenotype = {name: float(reference[name][case]) for name in ("gender", "age", "weight")}
+    for name, slope, of, middle in ADDED:
+        told[name] += slope * (phenotype[of] - middle)
+    # Without what today's head adds by itself.
+    added = head._shape_values(replace(MEAN, **phenotype), phenotype["age"], phenotype["weight"])
     identity = person(
-        **{name: float(reference[name][case]) for name in ("gender", "age", "weight")},
-        # The reference's eyes are as the numbers say, without what head adds to everyone's.
-        shape=tuple(shape[name] - head.LARGER_EYES.get(name, 0.0) for name in NAMES),
+        **phenotype,
+        shape=tuple(told[name] - added.get(name, added.get(f"l-{name}")) for name in NAMES),
         asymmetry=tuple(asymmetry[name] for name in world.PAIRED_SHAPES),
     )
     ours = model.deform(identity, NO_DRIFT, with_actions(**actions))[reference["chosen"]]
@@ -92,21 +104,34 @@ def test_expressions_are_sums_of_displacements(model):
 
 
 def test_local_shapes_differ_in_sign_and_scale(model):
-    plain = person(
-        shape=(0.0,) * 97, asymmetry=(0.0,) * 31, age=0.3, weight=0.5
-    )  # age and weight add nothing
-    still = model.deform(plain, NO_DRIFT, PASSPORT)
+    still = model.deform(MEAN, NO_DRIFT, PASSPORT)
     position = NAMES.index("chin-width-incr")
 
     def change(amount):
         shape = tuple(amount * (i == position) for i in range(97))
-        return model.deform(replace(plain, shape=shape), NO_DRIFT, PASSPORT) - still
+        return model.deform(replace(MEAN, shape=shape), NO_DRIFT, PASSPORT) - still
 
     assert np.abs(change(1.0)).max() > 0.002
     assert np.abs(change(0.5) - 0.5 * change(1.0)).max() < 1e-12
     assert np.abs(change(3.0) - change(1.0)).max() == 0  # shapes end at 1
     wider, narrower = (change(sign)[:, 0] * np.sign(still[:, 0]) for sign in (1.0, -1.0))
     assert wider.sum() > 0 > narrower.sum()
+
+
+def test_gender_age_and_weight_are_seen_in_the_face(model):
+    """Millimeters of what a camera sees from the front, from one end of each axis to the other."""
+
+    def measured(**ends):
+        points = 1000 * model.deform(replace(MEAN, **ends), NO_DRIFT, PASSPORT)[model.landmarks]
+        jaw, nose = points[12, 0] - points[4, 0], points[35, 0] - points[31, 0]
+        return {"jaw": jaw, "nose": nose, "lips": np.ptp(points[48:60, 2])}
+
+    masculine, feminine = (measured(gender=g) for g in (0.05, 0.95))
+    assert masculine["jaw"] > feminine["jaw"] + 5 and masculine["nose"] > feminine["nose"] + 2
+    slim, heavy = (measured(weight=w) for w in (0.05, 0.95))
+    assert heavy["jaw"] > slim["jaw"] + 10
+    young, old = (measured(age=a) for a in (0.05, 0.95))
+    assert old["lips"] < young["lips"] - 1
 
 
 def test_the_state_adds_to_the_identity(model):

@@ -7,8 +7,10 @@ import pytest
 from people import NO_DRIFT, PASSPORT, check_mesh, draw, person, with_actions
 from scipy.spatial import cKDTree
 
+from smoothswap_lib import world
 from smoothswap_lib.render import skin
 from smoothswap_lib.render.eyes import eye_meshes
+from smoothswap_lib.render.hair import hair_mesh
 from smoothswap_lib.render.head import TEXTURE_SIZE
 from smoothswap_lib.render.skin import paint, skin_color
 from smoothswap_lib.render.texels import texel_map
@@ -19,7 +21,7 @@ WORN = [style for style in GLASSES if style != "none"]
 # A light, young face without hair on it; every test changes one thing.
 PLAIN = {
     "age": 0.1, "melanin": 0.15, "skin_redness": 0.5, "freckles": 0.0, "moles": 0.0, "lip_redness": 0.5,
-    "hair_style": "bald", "beard_style": "none", "gender": 0.8, "gray": 0.0, "hair": (0.02, 0.015, 0.01),
+    "beard_style": "none", "gender": 0.8, "gray": 0.0, "hair": (0.02, 0.015, 0.01),
     "brow_density": 0.8, "brow_thickness": 3.0, "brow_arch": 0.0,
 }  # fmt: skip
 # Places on the template, meters: |x|, z at least and at most, in front.
@@ -27,8 +29,16 @@ CHEEK, FOREHEAD = ((0.03, 0.05), (-0.05, -0.025)), ((0.0, 0.03), (0.03, 0.06))
 BROW, FOLD = ((0.015, 0.045), (0.012, 0.025)), ((0.018, 0.031), (-0.066, -0.04))
 
 
+BALD = replace(PASSPORT, hair_style="bald")
+
+
 def plain(**changes):
     return person(2, **PLAIN | changes)
+
+
+def painted(model, state=NO_DRIFT, worn=BALD, **changes):
+    """The skin of the plain face with changes, where no hair hides it."""
+    return paint(model, plain(**changes), state, worn)
 
 
 def texels(model, place):
@@ -44,15 +54,15 @@ def texels(model, place):
 
 @pytest.mark.parametrize("seed", range(2))
 def test_a_texture_is_a_picture_of_reflectances(model, seed):
-    identity, state, _ = draw(seed)
-    texture = paint(model, identity, state)
+    parameters = draw(seed)
+    texture = paint(model, *parameters)
     assert texture.shape == (TEXTURE_SIZE, TEXTURE_SIZE, 3) and texture.dtype == np.float32
     assert np.isfinite(texture).all() and texture.min() >= 0 and texture.max() <= 1
     whole = texture.copy()
     texture[:] = 0  # who gets a texture may write into it
-    paint(model, person(7), NO_DRIFT)
+    painted(model)
     skin._layers.cache_clear()
-    assert (paint(model, identity, state) == whole).all()
+    assert (paint(model, *parameters) == whole).all()
 
 
 def test_texels_know_their_places_on_the_head(model):
@@ -75,32 +85,68 @@ def test_texels_know_their_places_on_the_head(model):
 
 
 def test_skin_is_as_dark_as_its_melanin():
-    tones = np.array([skin_color(plain(melanin=m)) for m in np.linspace(0, 1, 6)])
+    tones = np.array([skin_color(m, 0.5) for m in np.linspace(0, 1, 6)])
     assert (np.diff(tones, axis=0) < 0).all() and tones.min() > 0 and tones.max() < 1
     assert (tones[:, 0] > tones[:, 1]).all() and (tones[:, 1] > tones[:, 2]).all()  # skin is never blue
     assert tones[0].mean() > 4 * tones[-1].mean()
-    pale, red = (skin_color(plain(skin_redness=r)) for r in (0.0, 1.0))
+    pale, red = (skin_color(0.15, r) for r in (0.0, 1.0))
     assert red[0] / red[1] > pale[0] / pale[1]
 
 
-def test_the_cheeks_have_the_skins_color(model):
+def test_the_forehead_has_the_skins_color(model):
     for melanin in (0.0, 0.5, 1.0):
-        identity = plain(melanin=melanin)
-        cheek = texels(model, FOREHEAD)(paint(model, identity, NO_DRIFT)).mean(0)
-        assert cheek == pytest.approx(skin_color(identity), rel=0.15)
+        forehead = texels(model, FOREHEAD)(painted(model, melanin=melanin)).mean(0)
+        assert forehead == pytest.approx(skin_color(melanin, 0.5), rel=0.15)
 
 
 def test_the_state_adds_years_to_the_identity(model):
-    grown = paint(model, plain(age=0.3), replace(NO_DRIFT, age=0.3))
-    assert np.abs(grown - paint(model, plain(age=0.6), NO_DRIFT)).max() < 1e-6
-    most = paint(model, plain(age=0.9), replace(NO_DRIFT, age=0.3))
-    assert np.abs(most - paint(model, plain(age=1.0), NO_DRIFT)).max() < 1e-6
+    later = replace(NO_DRIFT, age=0.3)
+    assert np.abs(painted(model, later, age=0.3) - painted(model, age=0.6)).max() < 1e-6
+    assert np.abs(painted(model, later, age=0.9) - painted(model, age=1.0)).max() < 1e-6
+
+
+def test_a_summer_tans_and_cold_reddens_the_same_skin(model):
+    cheek = texels(model, CHEEK)
+    pale, still, tanned = (
+        cheek(painted(model, replace(NO_DRIFT, tan=t), freckles=0.5, moles=1.0)) for t in (-1.0, 0.0, 1.0)
+    )
+    assert (tanned < still).all() and (still < pale).all()
+    assert (tanned / still).std(0).max() < 1e-5  # one factor: its spots stay where they are
+    darker = skin_color(0.15 + skin.TAN, 0.5) / skin_color(0.15, 0.5)
+    assert (tanned / still).mean(0) == pytest.approx(darker, rel=1e-4)
+    warm = cheek(painted(model, replace(NO_DRIFT, redness=0.5), freckles=0.5, moles=1.0)).mean(0)
+    assert warm[0] / warm[1] > 1.03 * still.mean(0)[0] / still.mean(0)[1]
+
+
+def test_lipstick_covers_the_lips_and_nothing_else(model):
+    where = texel_map(model)
+    blue = (0.05, 0.05, 0.5)
+    bare, made_up = (
+        painted(model, replace(NO_DRIFT, lipstick=s, lipstick_color=blue)).reshape(-1, 3)[where.index]
+        for s in (0.0, 1.0)
+    )
+    lips = where.masks["lips"]
+    assert np.median(made_up[lips > 0.95], axis=0) == pytest.approx(blue, abs=0.06)
+    assert (made_up[lips == 0] == bare[lips == 0]).all()
+
+
+def test_twins_have_one_skin_and_four_heads(model):
+    _, state, worn = draw(3)
+    twins = world.sample_twins(np.random.default_rng(8))
+    first, others = paint(model, twins[0], state, worn), twins[1:]
+    assert all((paint(model, twin, state, worn) == first).all() for twin in others)
+    heads = [model.deform(twin, state, PASSPORT) for twin in twins]
+    colors = [hair_mesh(model, h, twin, state, PASSPORT).colors for h, twin in zip(heads, twins)]
+    assert all((c == colors[0]).all() for c in colors)
+    landmarks = np.array([head[model.landmarks] for head in heads])
+    apart = np.linalg.norm(landmarks[:, None] - landmarks, axis=-1).mean(-1)[np.triu_indices(4, 1)]
+    assert apart.min() > 0.002  # meters
 
 
 def test_age_draws_lines(model):
     """Older skin is darker in the folds beside the nose and rougher on the forehead; younger is not."""
     fold, forehead = texels(model, FOLD), texels(model, FOREHEAD)
-    young, old = (paint(model, plain(age=a), NO_DRIFT) for a in (0.1, 0.9))
+    young, old = (painted(model, age=a) for a in (0.1, 0.9))
     assert fold(old).mean() < 0.93 * fold(young).mean()
     assert fold(old).min() < 0.8 * fold(young).min()
     assert forehead(old).std(0).mean() > 1.5 * forehead(young).std(0).mean()
@@ -110,15 +156,15 @@ def test_freckles_and_moles_are_dark_spots_of_light_skin(model):
     cheek = texels(model, CHEEK)
 
     def share_darker(spots, melanin):
-        clean = cheek(paint(model, plain(melanin=melanin), NO_DRIFT))
-        spotted = cheek(paint(model, plain(melanin=melanin, **spots), NO_DRIFT))
+        clean = cheek(painted(model, melanin=melanin))
+        spotted = cheek(painted(model, melanin=melanin, **spots))
         return (spotted.mean(1) < 0.93 * clean.mean(1)).mean()
 
     assert share_darker({"freckles": 1.0}, 0.0) > 0.05
     assert share_darker({"freckles": 0.4}, 0.0) < share_darker({"freckles": 1.0}, 0.0)
     assert share_darker({"freckles": 1.0}, 1.0) == 0
     where = texel_map(model)
-    clean, mole = (paint(model, plain(moles=m), NO_DRIFT).reshape(-1, 3)[where.index] for m in (0.0, 1.0))
+    clean, mole = (painted(model, moles=m).reshape(-1, 3)[where.index] for m in (0.0, 1.0))
     darker = mole.mean(1) < 0.7 * clean.mean(1)
     assert 3 <= darker.sum() < 200  # a few spots, in front
     assert (mole <= clean + 1e-6).all()
@@ -127,23 +173,23 @@ def test_freckles_and_moles_are_dark_spots_of_light_skin(model):
 def test_lips_are_redder_than_skin_as_much_as_they_say(model):
     where = texel_map(model)
     lips = where.index[where.masks["lips"] > 0.9]
-    pale, red = (
-        paint(model, plain(lip_redness=r), NO_DRIFT).reshape(-1, 3)[lips].mean(0) for r in (0.0, 1.0)
-    )
-    tone = skin_color(plain())
+    pale, red = (painted(model, lip_redness=r).reshape(-1, 3)[lips].mean(0) for r in (0.0, 1.0))
+    tone = skin_color(0.15, 0.5)
     assert red[0] / red[1] > 1.2 * pale[0] / pale[1] > 1.2 * tone[0] / tone[1]
 
 
 def test_brows_are_as_thick_dense_and_gray_as_they_say(model):
     brow = texels(model, BROW)
-    tone = skin_color(plain()).mean()
+    tone = skin_color(0.15, 0.5).mean()
 
-    def dark(**changes):
-        return (brow(paint(model, plain(**changes), NO_DRIFT)).mean(1) < 0.6 * tone).mean()
+    def dark(state=NO_DRIFT, **changes):
+        return (brow(painted(model, state, **changes)).mean(1) < 0.6 * tone).mean()
 
     assert dark(brow_thickness=5.0) > 1.3 * dark(brow_thickness=1.8) > 0.02
     assert dark(brow_density=1.0) > dark(brow_density=0.4)
     assert dark(gray=1.0) < 0.5 * dark()
+    penciled, dyed = replace(NO_DRIFT, brow_pencil=1.0), replace(NO_DRIFT, dye=1.0, dye_color=(1.0, 1.0, 1.0))
+    assert dark(penciled) > 1.2 * dark() and dark(dyed) == dark()
 
     def height(arch):
         """Of the brow's middle, above the eyes, weighed by how dark the skin is."""
@@ -151,7 +197,7 @@ def test_brows_are_as_thick_dense_and_gray_as_they_say(model):
         where = texel_map(model)
         x, y, z = where.points.T
         near = (np.abs(x) > least_x) & (np.abs(x) < most_x) & (z > least_z) & (z < most_z) & (y < 0.02)
-        texture = paint(model, plain(brow_arch=arch), NO_DRIFT)
+        texture = painted(model, brow_arch=arch)
         weight = np.clip(0.7 - texture.reshape(-1, 3)[where.index[near]].mean(1) / tone, 0, None)
         return (weight * z[near]).sum() / weight.sum()
 
@@ -163,12 +209,15 @@ def test_brows_are_as_thick_dense_and_gray_as_they_say(model):
 def test_hair_is_painted_under_the_locks(model):
     where = texel_map(model)
     crown = where.index[(where.points[:, 2] > 0.1)]
-    bald, cropped = (
-        paint(model, plain(hair_style=s), NO_DRIFT).reshape(-1, 3)[crown].mean() for s in ("bald", "crop")
-    )
-    assert cropped < 0.3 * bald
-    gray = paint(model, plain(hair_style="crop", gray=1.0), NO_DRIFT).reshape(-1, 3)[crown].mean()
-    assert gray > 4 * cropped
+
+    def seen(state=NO_DRIFT, worn=PASSPORT, **changes):
+        return painted(model, state, worn, **changes).reshape(-1, 3)[crown].mean(0)
+
+    cropped = seen()
+    assert cropped.mean() < 0.3 * seen(worn=BALD).mean()
+    assert seen(gray=1.0).mean() > 4 * cropped.mean()
+    dyed = seen(replace(NO_DRIFT, dye=1.0, dye_color=(0.5, 0.02, 0.02)), gray=1.0)
+    assert dyed[0] > 4 * dyed[1:].max()
 
 
 def test_stubble_darkens_a_masculine_chin_only(model):
@@ -176,7 +225,7 @@ def test_stubble_darkens_a_masculine_chin_only(model):
 
     def darkening(gender):
         shaved, stubbly = (
-            chin(paint(model, plain(gender=gender), replace(NO_DRIFT, stubble=s))).mean() for s in (0.0, 1.0)
+            chin(painted(model, replace(NO_DRIFT, stubble=s), gender=gender)).mean() for s in (0.0, 1.0)
         )
         return 1 - stubbly / shaved
 

@@ -99,7 +99,7 @@ def test_expressions_are_made_of_actions():
 
 
 def test_any_two_traits_are_independent(people):
-    """Gender, skin, age, hair, state, light and all others but TIED: no field says anything of another one."""
+    """Gender, skin, hair, state, light and all others but TIED: no field says anything of another one."""
     names, values = people
     varied = values.std(0) > 0
     kept = [name for name, keep in zip(names, varied) if keep]
