@@ -6,7 +6,6 @@ Landmarks come from a JSON file ({path below SRC: 68 (x, y) pixels}) or from med
 optional extra "align". Depends on alignment, files, folders, images, workers, tqdm.
 """
 
-import atexit
 import importlib.util
 import json
 import unicodedata
@@ -120,9 +119,10 @@ def align_folder(
     failed: dict[str, str] = {}
     several: list[str] = []
     target.mkdir(parents=True, exist_ok=True)
-    one = partial(_align_one, source, target, size)
+    one, jobs = partial(_align_one, source, target, size), zip(left, known)
+    start = "spawn" if landmarks is None else None  # a forked detector waits for ever
     with tqdm(total=len(left), unit="image", disable=not progress) as bar:
-        for (name, _), (faces, reason) in in_parallel(one, zip(left, known), processes, name=itemgetter(0)):
+        for (name, _), (faces, reason) in in_parallel(one, jobs, processes, start, itemgetter(0)):
             bar.update()
             if reason:
                 failed[name.as_posix()] = reason
@@ -190,8 +190,13 @@ def _landmarker():
         base = tasks.BaseOptions(model_asset_path=str(model))
         options = vision.FaceLandmarkerOptions(base_options=base, num_faces=5)
         _LANDMARKERS.append(vision.FaceLandmarker.create_from_options(options))
-        atexit.register(_LANDMARKERS[0].close)  # afterwards it would print a traceback
     return _LANDMARKERS[0]
+
+
+def release_detector() -> None:
+    """Close it, which it cannot do itself without a traceback when Python ends."""
+    while _LANDMARKERS:
+        _LANDMARKERS.pop().close()
 
 
 def find_faces(photograph: Image.Image) -> list[np.ndarray]:

@@ -148,7 +148,8 @@ class IndexedFiles(Sequence):
             notes = self._file.metadata.metadata
             self.owners, folders = json.loads(notes[b"owners"]), json.loads(notes[b"folders"])
             written = os.stat(folder / INDEX).st_mtime_ns
-            fresh = all(os.stat(folder / name).st_mtime_ns <= written for name in folders)
+            fresh = os.stat(folder).st_mtime_ns <= written  # the index itself was the last change of it
+            fresh &= all(os.stat(folder / name).st_mtime_ns < written for name in folders if name)
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError):
             fresh = False
         if not fresh:

@@ -31,7 +31,7 @@ COLUMNS = ("identity", "attribute_set", "image", "mask", "landmarks")  # all oth
 KINDS = {  # what is read as it is; the images and masks say themselves if they are broken
     "identity": pa.types.is_integer, "attribute_set": pa.types.is_integer, "same": pa.types.is_boolean,
     "first": pa.types.is_integer, "second": pa.types.is_integer, "fold": pa.types.is_integer,
-    "image": pa.types.is_binary, "mask": pa.types.is_binary, "landmarks": pa.types.is_list,
+    "image": pa.types.is_binary, "mask": pa.types.is_binary, "landmarks": pa.types.is_fixed_size_list,
 }  # fmt: skip
 REBUILD = "delete it and go on with --resume, or download it again"
 

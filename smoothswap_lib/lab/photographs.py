@@ -17,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from smoothswap_lib import checkpoints, datasets, figures
+from smoothswap_lib.datasets import align_folder
 from smoothswap_lib.datasets.alignment import paste_back
 from smoothswap_lib.datasets.images import read_picture
 from smoothswap_lib.datasets.photograph import face_crop
@@ -103,7 +104,10 @@ def swap_files(
             raise ValueError(f"{path} would be overwritten by what is written: choose another name for it")
         places.append(path.resolve())
     photographs = [read_picture(path) for path in (source, target)]
-    done = swap_photographs(*photographs, faces, weights, (str(source), str(target)))
+    try:
+        done = swap_photographs(*photographs, faces, weights, (str(source), str(target)))
+    finally:
+        align_folder.release_detector()
     marking.save_swap(done.picture, out)
     if sheet is not None:
         marking.save_swap(comparison_sheet(done), sheet)

@@ -23,6 +23,13 @@ def check(path):
     return check_folder(path, processes=1, progress=False)
 
 
+def test_a_whole_ffhq_is_fine(tmp_path):
+    for number in range(3):
+        put(tmp_path / "00000" / f"{number:05d}.png")
+    report = check(tmp_path)
+    assert report.layout.startswith("FFHQ") and report.fine and report.notes == ["3 of FFHQ's 70,000 images"]
+
+
 def test_ffhq_is_known_and_its_gap_is_missing(tmp_path):
     for number in (0, 1, 999, 1000):
         put(tmp_path / f"{number // 1000 * 1000:05d}" / f"{number:05d}.png")
@@ -49,7 +56,7 @@ def test_people_are_counted(tmp_path, layout):
         put(tmp_path / f"{file}.jpg")
     report = check(tmp_path)
     assert (report.layout, report.people, report.images_a_person) == (layout, 2, (1, 1.5, 2))
-    assert report.fine and "1 people have one image" in str(report)
+    assert report.fine and "2 people have fewer than 4 images" in str(report)
     assert report.sizes == {(8, 8): 3}
 
 
@@ -64,6 +71,8 @@ def test_celeba_misses_what_its_list_misses(tmp_path):
         "000009.jpg (and 0 others) of identity_CelebA.txt",
     ]
     assert any("3 images are not square" in note for note in report.notes)
+    (tmp_path / "identity_CelebA.txt").write_text("000001.jpg 7\n000002.jpg 7\n000003.jpg 8\n")
+    assert check(tmp_path).fine
 
 
 def test_every_broken_file_is_counted_and_named(tmp_path, capsys):
@@ -147,7 +156,58 @@ def test_without_a_detector_the_mend_is_said(photographs, capsys, monkeypatch):
 def test_the_detector_finds_eyes_and_mouth(photographs):
     source, _, file = photographs
     for name, points in read_landmarks(file).items():
-        found = aligning.detect(np.asarray(Image.open(source / name)))
-        assert found is not None
+        (found,) = aligning.find_faces(Image.open(source / name).convert("RGB"))
         for part in (slice(36, 42), slice(42, 48), slice(48, 60)):
             assert np.linalg.norm(found[part].mean(0) - points[part].mean(0)) < 6  # pixels of a 128 px face
+
+
+@pytest.mark.skipif(not aligning.detector_installed(), reason="needs the extra align")
+def test_a_small_face_is_found_and_several_are_said(photographs, tmp_path, capsys):
+    """A head of 300 px in 3000 x 2200, which the detector alone does not see."""
+    source, target, file = photographs
+    points = np.array(json.loads(file.read_text())["x/0.png"])
+    small, two = Image.new("RGB", (3000, 2200), "gray"), Image.new("RGB", (600, 240), "gray")
+    photograph = Image.open(source / "x" / "0.png")
+    small.paste(photograph.resize((600, 480)), (1700, 1200))
+    two.paste(photograph, (0, 0))
+    two.paste(photograph.resize((240, 192)), (330, 20))
+    assert not aligning._detect(small)
+    (face,) = aligning.find_faces(small)
+    assert np.abs(face.mean(0) - (points.mean(0) * 2 + [1700, 1200])).max() < 20
+    two.save(tmp_path / "two.png")
+    (tmp_path / "both").mkdir()
+    two.save(tmp_path / "both" / "two.png")
+    assert datasets_cli.main(["align", str(tmp_path / "both"), str(target), "--processes", "1"]) == 0
+    assert "1 show several faces, of which the largest was taken (such as two.png)" in capsys.readouterr().out
+
+
+REFUSED = {  # (SRC, DST) below the folder, and what is said
+    "one place": ("in", "in", "lies in"),
+    "below": ("in", "in/out", "lies in"),
+    "one stem": ("in", "out", "0.jpg and x/0.png would both become"),
+    "one name": ("in", "out", "x/A.png and x/a.png would both become"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_crops_that_would_mix_are_refused_before_anything_is_written(photographs, kind, capsys):
+    (source, _, file), (_, out, words) = photographs, REFUSED[kind]
+    if kind == "one stem":
+        put(source / "x" / "0.jpg")
+    if kind == "one name":
+        put(source / "x" / "A.png")
+        put(source / "x" / "a.png")
+    before = sorted(source.parent.rglob("*"))
+    call = ["align", str(source), str(source.parent / out), "--landmarks", str(file)]
+    assert datasets_cli.main(call) == 2
+    assert words in capsys.readouterr().err
+    assert sorted(source.parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize("key", ["x\\Zoe\u0308.png", "x/Zo\u00eb.png"])
+def test_keys_of_landmarks_are_normalized(photographs, key):
+    source, target, file = photographs
+    (source / "x" / "0.png").rename(source / "x" / "Zo\u00eb.png")
+    points = json.loads(file.read_text())
+    file.write_text(json.dumps({key if name == "x/0.png" else name: p for name, p in points.items()}))
+    assert align_folder(source, target, 32, read_landmarks(file), processes=1, progress=False).written == 3

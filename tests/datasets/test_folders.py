@@ -1,6 +1,7 @@
 """Folders of photographs as data sets, in miniature layouts of known ones, and batches of people."""
 
-import io
+import contextlib
+import os
 
 import numpy as np
 import pytest
@@ -9,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from smoothswap_lib import datasets
 from smoothswap_lib.datasets import FaceFolder, IdentityBatchSampler, IdentityFolder
+from smoothswap_lib.datasets import __main__ as datasets_cli
 
 
 def put(path, color, size=(8, 8)):
@@ -69,13 +70,6 @@ def test_ffhqs_folders_are_faces_without_identities(tmp_path):
         faces[3]
 
 
-def test_gray_and_transparent_images_become_three_channels(tmp_path):
-    Image.new("L", (9, 9), 200).save(tmp_path / "a.pgm")
-    Image.new("RGBA", (9, 9), (10, 20, 30, 128)).save(tmp_path / "b.png")
-    assert datasets.read_image(tmp_path / "a.pgm").shape == (9, 9, 3)
-    assert datasets.read_image(tmp_path / "b.png", 4)[0, 0].tolist() == [10, 20, 30]
-
-
 def test_folders_that_cannot_be_data_say_why(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
         FaceFolder(tmp_path / "nowhere", 8)
@@ -84,18 +78,6 @@ def test_folders_that_cannot_be_data_say_why(tmp_path):
     put(tmp_path / "ann" / "1.png", "red")
     with pytest.raises(ValueError, match="images of one person only"):
         IdentityFolder(tmp_path, 8)
-
-
-@pytest.mark.parametrize("content", [b"", b"hello", "cut"])
-@pytest.mark.parametrize("suffix", ["png", "jpg", "avif"])
-def test_a_broken_file_is_named(tmp_path, suffix, content):
-    buffer = io.BytesIO()
-    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(buffer, {"jpg": "jpeg"}.get(suffix, suffix))
-    whole = buffer.getvalue()
-    (tmp_path / f"broken.{suffix}").write_bytes(whole[: len(whole) // 2] if content == "cut" else content)
-    with pytest.raises(ValueError, match=f"broken.{suffix} cannot be read as an image"):
-        FaceFolder(tmp_path, 8)[0]
 
 
 @settings(max_examples=40, deadline=None)
@@ -134,16 +116,87 @@ def test_every_image_is_drawn_equally_often():
     assert np.abs(counts - 500).max() < 5 * 19.4
 
 
-def test_few_images_are_drawn_with_replacement_and_single_ones_not_at_all():
-    identities = np.array([0, 0, 1, 1, 1, 1, 2, 7])
-    sampler = IdentityBatchSampler(identities, 2, 4, num_batches=40, seed=0)
-    for batch in sampler:
-        assert set(identities[batch]) == {0, 1}
-        assert sorted(batch[identities[batch] == 1]) == [2, 3, 4, 5]
-    assert len({tuple(batch[identities[batch] == 0]) for batch in sampler}) > 4
-    assert {int(i) for b in IdentityBatchSampler(identities, 4, 1, 40) for i in identities[b]} == {0, 1, 2, 7}
+@pytest.mark.parametrize("wanted, people", [(1, {0, 1, 2, 7}), (2, {0, 1, 7}), (4, {1, 7})])
+def test_people_with_too_few_images_are_left_out_and_counted(wanted, people):
+    identities, left_out = np.array([0, 0, 1, 1, 1, 1, 2, *[7] * 5]), 4 - len(people)
+    warned = f"{left_out} of 4 people have fewer than {wanted} images"
+    with pytest.warns(UserWarning, match=warned) if left_out else contextlib.nullcontext():
+        sampler = IdentityBatchSampler(identities, 2, wanted, num_batches=40)
+    assert sampler.left_out == left_out
+    assert {int(i) for batch in sampler for i in identities[batch]} == people
+    assert all(len(set(batch)) == len(batch) for batch in sampler)  # no pair of a picture with itself
+    with pytest.raises(ValueError, match=f"has 4, of which {len(people)} have {wanted} images"):
+        IdentityBatchSampler(identities, 5, wanted)
 
 
-def test_too_few_people_are_counted():
-    with pytest.raises(ValueError, match="needs 3 identities, the data has 3, of which 2 have enough images"):
-        IdentityBatchSampler([0, 0, 1, 1, 2], 3, 2)
+HIDDEN = "hidden or a system's own"
+WALKS = {  # what is made below alice/ and bob/: (how, why it is passed over)
+    "a checkpoint": (
+        lambda bob: put(bob / ".ipynb_checkpoints" / "1.png", "red"),
+        "hidden or a system's own",
+    ),
+    "a network disk": (lambda bob: put(bob.parent / "@eaDir" / "1.png", "red"), HIDDEN),
+    "a bin": (lambda bob: put(bob.parent / "$RECYCLE.BIN" / "1.png", "red"), HIDDEN),
+    "macOS": (
+        lambda bob: put(bob.parent / "__MACOSX" / "alice" / "1.png", "red"),
+        "hidden or a system's own",
+    ),
+    "HEIC": (lambda bob: (bob / "1.HEIC").write_bytes(b""), ".heic: not read as images"),
+    "GIF": (lambda bob: (bob / "1.gif").write_bytes(b""), ".gif: not read as images"),
+    "a pipe": (lambda bob: os.mkfifo(bob / "pipe.png"), "pipes or devices"),
+    "a dangling link": (lambda bob: (bob / "1.png").symlink_to("gone"), "links to nothing"),
+    "a dangling person": (lambda bob: (bob.parent / "carol").symlink_to("gone"), "links to nothing"),
+    "a loop": (lambda bob: (bob / "loop").symlink_to(bob.parent), "links to folders that are here already"),
+    "a second name": (lambda bob: (bob.parent / "carl").symlink_to(bob), "links to folders that are here"),
+    "a depth": (lambda bob: (bob / ("n/" * 100)).mkdir(parents=True), "folders more than 64 deep"),
+    "no UTF-8": (lambda bob: open(os.fsencode(bob) + b"/\xff.png", "w").close(), "names that are no UTF-8"),
+}
+
+
+@pytest.mark.parametrize("kind", WALKS)
+def test_what_is_no_picture_of_a_person_is_passed_over_and_said(tmp_path, capsys, kind):
+    make, why = WALKS[kind]
+    for name in ("alice/0.png", "bob/0.png"):
+        put(tmp_path / name, "red")
+    make(tmp_path / "bob")
+    people = IdentityFolder(tmp_path, 8)
+    assert [str(name) for name in people.names] == ["alice", "bob"]
+    ((reason, (count, first)),) = people.passed.items()
+    assert why in reason and count == 1 and first.isprintable()
+    assert datasets_cli.main(["check", str(tmp_path), "--processes", "1"]) == 0
+    assert f"passed over  1 {reason}" in capsys.readouterr().out
+
+
+def test_a_linked_person_is_followed(tmp_path):
+    put(tmp_path / "else" / "carol" / "1.png", "red")
+    put(tmp_path / "here" / "alice" / "1.png", "red")
+    (tmp_path / "here" / "carol").symlink_to(tmp_path / "else" / "carol")
+    assert [str(name) for name in IdentityFolder(tmp_path / "here", 8).names] == ["alice", "carol"]
+
+
+FOLDERS = {  # folders with images: (their people, what is said)
+    "years": (
+        ("alice/2019", "alice/2020", "bob/2019"),
+        ("alice", "alice", "bob"),
+        "'alice/2019' and 'bob/2019'",
+    ),
+    "splits": (("train/n1", "train/n2", "test/n1", "test/n3"), ("n1", "n2", "n1", "n3"), None),
+    "split years": (("train/a/1", "test/a/1", "test/b/1"), ("a", "a", "b"), "'a/1' and 'b/1'"),
+    "shards": (("0-999/a", "0-999/b", "1000-1999/c"), ("a", "b", "c"), None),
+    "deep": (("x/a/1/old", "x/b/1/old"), ("a", "b"), "'x/a/1' and 'x/b/1'"),
+    "within": (("alice", "alice/more", "bob"), ("alice", "more", "bob"), "'alice/more' is taken as another"),
+}
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_no_two_people_become_one(tmp_path, kind, indexed):
+    places, people, said = FOLDERS[kind]
+    for place in places:
+        put(tmp_path / place / "1.png", "red")
+    if indexed:
+        datasets_cli.main(["index", str(tmp_path)])
+    with pytest.warns(UserWarning, match=said) if said else contextlib.nullcontext():
+        found = IdentityFolder(tmp_path, 8)
+    whose = dict(zip((f.parent.relative_to(tmp_path).as_posix() for f in found.files), found.identities))
+    assert [str(found.names[whose[place]]) for place in places] == list(people)

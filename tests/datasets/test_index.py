@@ -66,16 +66,34 @@ def test_workers_read_by_an_index(people):
     assert list(copy.deepcopy(data).files) == list(data.files)
 
 
-def test_an_index_is_written_again_after_a_change(people):
-    folders.write_index(people)
+def add(people):
     write_images(people, ["train/n000009/0001_01.png"])
-    assert len(datasets.FaceFolder(people, 8)) == 8
-    assert len(datasets.FaceFolder(people, 8, use_index=False)) == 9
-    folders.write_index(people)
-    assert len(datasets.FaceFolder(people, 8)) == 9
+
+
+def remove(people):
     (people / "train" / "n000002.png").unlink()
-    with pytest.raises(ValueError, match="n000002.png cannot be read as an image"):
-        datasets.FaceFolder(people, 8).image_batch(range(9))
+
+
+def damage(people):
+    (people / folders.INDEX).write_bytes(b"no table")
+
+
+@pytest.mark.parametrize("change, count", [(add, 9), (remove, 7), (damage, 8)])
+def test_an_index_of_another_state_is_written_again(people, change, count):
+    folders.write_index(people)
+    change(people)
+    data = datasets.FaceFolder(people, 8)
+    assert isinstance(data.files, folders.IndexedFiles) and len(data) == count
+    assert list(data.files) == datasets.FaceFolder(people, 8, use_index=False).files
+
+
+def test_an_index_does_not_leave_its_folder(people):
+    folders.write_index(people, ["train/n000002.png", "../secret.png", "/etc/secret.png"])
+    data = datasets.FaceFolder(people, 8)
+    assert data.image_batch([0]).shape == (1, 3, 8, 8)
+    for row in (1, 2):
+        with pytest.raises(ValueError, match="smoothswap-index.parquet leaves its folder"):
+            data.image_batch([row])
 
 
 def test_nothing_to_index_is_said(tmp_path, capsys):
