@@ -166,15 +166,15 @@ def test_a_small_face_is_found_and_several_are_said(photographs, tmp_path, capsy
     """A head of 300 px in 3000 x 2200, which the detector alone does not see."""
     source, target, file = photographs
     points = np.array(json.loads(file.read_text())["x/0.png"])
-    small, two = Image.new("RGB", (3000, 2200), "gray"), Image.new("RGB", (600, 240), "gray")
+    small, two = Image.new("RGB", (3000, 2200), "gray"), Image.new("RGB", (300, 240), "gray")
     photograph = Image.open(source / "x" / "0.png")
     small.paste(photograph.resize((600, 480)), (1700, 1200))
-    two.paste(photograph, (0, 0))
-    two.paste(photograph.resize((240, 192)), (330, 20))
+    for number, left in enumerate((10, 160)):
+        face = Image.open(source / "x" / f"{number}.png").crop((90, 50, 218, 178))
+        two.paste(face.resize((130 - 10 * number,) * 2), (left, 50))
     assert not aligning._detect(small)
     (face,) = aligning.find_faces(small)
     assert np.abs(face.mean(0) - (points.mean(0) * 2 + [1700, 1200])).max() < 20
-    two.save(tmp_path / "two.png")
     (tmp_path / "both").mkdir()
     two.save(tmp_path / "both" / "two.png")
     assert datasets_cli.main(["align", str(tmp_path / "both"), str(target), "--processes", "1"]) == 0
