@@ -1,5 +1,6 @@
 """`python -m smoothswap_lib`: two files in, a marked swap out, and one clear message for what goes wrong."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from PIL import Image
 from smoothswap_lib import checkpoints, datasets
 from smoothswap_lib.__main__ import main
 from smoothswap_lib.datasets import align_folder
+from smoothswap_lib.datasets.images import read_picture
 from smoothswap_lib.lab import manifest, marking, photographs, watermark
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,7 +42,7 @@ def photograph(test_split, tmp_path, monkeypatch):
     large.save(tmp_path / "photograph.png")
     points = (test_split.landmarks(900) + 0.5) * 2 - 0.5 + [90, 50]
     monkeypatch.setattr(align_folder, "detector_installed", lambda: True)
-    monkeypatch.setattr(align_folder, "detect", lambda pixels: points)
+    monkeypatch.setattr(align_folder, "find_faces", lambda picture: [points, points / 4])
     return tmp_path / "photograph.png"
 
 
@@ -93,7 +95,7 @@ def test_help_is_there(command, capsys):
 
 def test_the_sheet_shows_source_target_and_swap(faces):
     source, target, _ = faces
-    done = photographs.swap_photographs(*map(photographs.read_photograph, (source, target)))
+    done = photographs.swap_photographs(*map(read_picture, (source, target)))
     sheet = photographs.comparison_sheet(done).astype(float)
     row, left = sheet[sheet.shape[0] // 2], 10  # a margin of .1 inch at 100 dots an inch
     tiles = [sheet[-266:-10, left + round(i * 256 * 67 / 64) :][:, :256] for i in range(3)]
@@ -104,9 +106,10 @@ def test_the_sheet_shows_source_target_and_swap(faces):
         assert np.abs(small.astype(float) - wanted).mean() < 4
 
 
-def test_a_photograph_is_changed_around_the_face_only(faces, photograph, tmp_path):
+def test_a_photograph_is_changed_around_the_face_only(faces, photograph, tmp_path, capsys):
     source, out = faces[0], tmp_path / "out.png"
     assert call("swap", source, photograph, "-o", out) == 0
+    assert "note: " in (said := capsys.readouterr().out) and "photograph.png shows 2 faces" in said
     before, after = pixels(photograph), pixels(out)
     assert after.shape == before.shape and marking.verify(out).marked
     away = np.abs(after[:40, :80] - before[:40, :80])  # the mark only
@@ -117,8 +120,8 @@ def test_a_photograph_is_changed_around_the_face_only(faces, photograph, tmp_pat
 def test_a_photograph_as_source_gives_its_faces_identity(faces, photograph, test_split, tmp_path):
     """The aligned face of the photograph swaps like the crop that was put into it, not like another's."""
     _, target, _ = faces
-    person = photographs.read_photograph(photograph)
-    other = photographs.read_photograph(target)
+    person = read_picture(photograph)
+    other = read_picture(target)
     done = photographs.swap_photographs(person, other)
     z = checkpoints.load_embedder()(
         torch.stack([done.x_source, *test_split.image_batch([900, 30])])
@@ -129,7 +132,7 @@ def test_a_photograph_as_source_gives_its_faces_identity(faces, photograph, test
 def test_square_images_are_crops_unless_told_otherwise(faces, tmp_path, monkeypatch, capsys):
     source, target, _ = faces
     monkeypatch.setattr(align_folder, "detector_installed", lambda: True)
-    monkeypatch.setattr(align_folder, "detect", lambda pixels: None)  # sees no face anywhere
+    monkeypatch.setattr(align_folder, "find_faces", lambda picture: [])
     out = tmp_path / "out.png"
     assert call("swap", source, target, "-o", out) == 0
     capsys.readouterr()
@@ -157,7 +160,7 @@ def test_errors_name_the_file_and_write_nothing(faces, tmp_path, capsys):
     calls = {
         "nowhere.png is no file": (tmp_path / "nowhere.png", target, "-o", tmp_path / "o.png"),
         "cut.png cannot be read as an image": (cut, target, "-o", tmp_path / "o.png"),
-        "text.jpg cannot be read as an image (not a known kind)": (
+        "text.jpg cannot be read as an image (not a known kind, which are JPEG": (
             source,
             tmp_path / "text.jpg",
             "-o",
@@ -183,14 +186,36 @@ def test_errors_name_the_file_and_write_nothing(faces, tmp_path, capsys):
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_a_turned_photograph_is_turned_upright(tmp_path):
-    picture = np.zeros((40, 64, 3), np.uint8)
-    picture[:, :32] = 200
-    turned = Image.Exif()
-    turned[0x0112] = 6  # to be shown turned clockwise by 90 degrees
-    Image.fromarray(picture).save(tmp_path / "turned.png", exif=turned)
-    upright = np.asarray(photographs.read_photograph(tmp_path / "turned.png"))
-    assert upright.shape == (64, 40, 3) and upright[:32].min() == 200 and upright[32:].max() == 0
+FLAT, TINY, SLOPE = Image.new("RGB", (512, 512)), Image.new("RGB", (1, 1), "red"), Image.linear_gradient("L")
+NO_FACES = {  # picture: (what it is, options, what is said)
+    "black": (FLAT, [], "shows no face (512 x 512 pixels)"),
+    "black crop": (FLAT, ["--aligned"], "shows no face (512 x 512 pixels)"),
+    "one pixel": (TINY, [], "shows no face (1 x 1 pixels)"),
+    "landscape": (SLOPE.resize((4000, 3000)), [], "no face was found"),
+    "square landscape": (SLOPE.resize((3000, 3000)), [], "no face was found"),
+    "small square landscape": (SLOPE, [], "no face was found"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_FACES)
+def test_a_picture_without_a_face_is_refused_with_the_mend(faces, tmp_path, monkeypatch, capsys, kind):
+    picture, options, words = NO_FACES[kind]
+    monkeypatch.setattr(align_folder, "detector_installed", lambda: True)
+    monkeypatch.setattr(align_folder, "find_faces", lambda picture: [])
+    picture.convert("RGB").save(tmp_path / "none.png")
+    for pair in ((faces[0], tmp_path / "none.png"), (tmp_path / "none.png", faces[1])):
+        assert call("swap", *pair, "-o", tmp_path / "out.png", *options) == 2
+        error = capsys.readouterr().err
+        assert words in error and "none.png" in error and "datasets align" in error and error.count("\n") == 1
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_a_name_that_no_terminal_can_show_is_written_and_said(faces, tmp_path):
+    out = os.fsencode(tmp_path) + b"/\xff.png"
+    swap = [sys.executable, "-m", "smoothswap_lib", "swap", *faces[:2], "-o", out]
+    done = subprocess.run(swap, capture_output=True, text=True, cwd=ROOT, timeout=300)
+    assert done.returncode == 0 and "\\udcff.png: 64 x 64 pixels" in done.stdout and done.stderr == ""
+    assert marking.verify(os.fsdecode(out)).marked
 
 
 @pytest.mark.skipif(not align_folder.detector_installed(), reason="needs the extra align")

@@ -286,9 +286,7 @@ def _read(path, columns) -> pa.Table:
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path} is not a readable Parquet file ({error}); {REBUILD}") from None
     if wrong:
-        raise ValueError(
-            f"{path}: column {wrong[0]!r} has missing values, or values of another kind; {REBUILD}"
-        )
+        raise ValueError(f"{path}: column {wrong[0]!r} has gaps or values of another kind; {REBUILD}")
     raise ValueError(f"{path} has no column {missing[0]!r}; build it again with this version of the library")
 
 

@@ -297,3 +297,64 @@ def test_a_shipped_split_is_checked_against_its_hash(tiny, tmp_path, monkeypatch
     note(path.parent, seed=6)
     with pytest.raises(ValueError, match="build.json is damaged"):
         TrueSwap("test")
+
+
+WRONG_NUMBERS = {
+    "null": ("null", "build.json is of another edition"),
+    "a list": ("[]", "build.json is of another edition"),
+    "cut": ('{"split": "te', "build.json is no JSON file"),
+    "a string": ({"identities": "20"}, "build.json: identities is '20', no whole number above 0"),
+    "nothing": ({"identities": None}, "build.json: identities is None"),
+    "a fraction": ({"identities_a_file": 0.5}, "build.json: identities_a_file is 0.5"),
+    "zero": ({"identities_a_file": 0}, "build.json: identities_a_file is 0"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG_NUMBERS)
+def test_wrong_numbers_of_a_build_are_named(tiny, tmp_path, kind):
+    numbers, words = WRONG_NUMBERS[kind]
+    copy = shutil.copytree(tiny, tmp_path / "copy")
+    if isinstance(numbers, dict):
+        note(copy, **numbers)
+    else:
+        (copy / "build.json").write_text(numbers, encoding="utf-8")
+    with pytest.raises(ValueError, match=words):
+        TrueSwap(copy)
+
+
+WRONG_VALUES = {
+    "null identity": ("identity", lambda values: [None, *values[1:]], pa.int32()),
+    "half an identity": ("identity", lambda values: [value + 0.5 for value in values], pa.float32()),
+    "named sets": ("attribute_set", lambda values: [str(value) for value in values], pa.string()),
+    "null image": ("image", lambda values: [None, *values[1:]], pa.binary()),
+    "null landmarks": ("landmarks", lambda values: [None, *values[1:]], pa.list_(pa.float16(), 136)),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG_VALUES)
+def test_values_of_another_kind_are_named_with_their_column(tiny, tmp_path, kind):
+    column, change, type_ = WRONG_VALUES[kind]
+
+    def changed(table):
+        values = pa.array(change(table[column].to_pylist()), type_)
+        return table.set_column(table.column_names.index(column), column, values)
+
+    with pytest.raises(
+        ValueError, match=f"images-000.parquet: column '{column}' has gaps or values of another"
+    ):
+        TrueSwap(rewrite(tiny, tmp_path, changed))
+
+
+def test_a_flipped_bit_never_changes_what_is_read(tiny, tmp_path):
+    """At 120 places over the whole file: refused, or without effect (of the shipped splits hashes say so)."""
+    copy, whole = shutil.copytree(tiny, tmp_path / "copy"), TrueSwap(tiny)
+    path, refused = copy / "images-000.parquet", 0
+    content = path.read_bytes()
+    for place in np.random.default_rng(0).integers(4, len(content) - 4, 120):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 16]) + content[place + 1 :])
+        try:
+            data = TrueSwap(copy)
+            assert data.table.equals(whole.table) and torch.equal(data.images, whole.images)
+        except (ValueError, FileNotFoundError):
+            refused += 1
+    assert refused > 100

@@ -166,6 +166,18 @@ def test_two_uploads_are_swapped_and_the_marked_picture_can_be_kept(room, crops)
     assert [link["download"] for link in seen.links] == ["swap.png"]
 
 
+def test_uploads_leave_what_a_notebook_would_save(room, crops):
+    tab = widgets.UploadTab(room)
+    for who, content in zip(("source", "target"), crops):
+        upload(tab.controls[who], f"{who}.png", content)
+        assert content not in str(tab.controls[who].get_state()).encode() and not tab.value(who)
+    assert shown(tab).links
+    tab.controls["crops"].value = True  # goes on with the same two
+    assert shown(tab).links
+    tab.forget.click()
+    assert shown(tab).pictures == {} and tab.files == {} and "Choose two picture files" in tab.view.value
+
+
 def test_a_bad_upload_gives_one_message_and_the_next_good_one_works(room, crops):
     tab = widgets.UploadTab(room)
     upload(tab.controls["source"], "<b>notes</b>.txt", b"no picture")

@@ -181,6 +181,25 @@ def test_a_file_that_was_lost_is_rendered_again(small, here, tmp_path):
     assert contents(copy) == contents(small)
 
 
+@pytest.mark.parametrize("left", [b"", b"PAR1"])
+def test_a_part_that_was_cut_is_rendered_again(small, here, tmp_path, left):
+    """As a full disk leaves it."""
+    copy = shutil.copytree(small, tmp_path / "copy")
+    (copy / "images-000.parquet").unlink()
+    (copy / "parts").mkdir()
+    (copy / "parts" / "000001.parquet").write_bytes(left)
+    build(copy, **SMALL, resume=True)
+    assert contents(copy) == contents(small)
+
+
+def test_a_note_that_is_no_note_is_named(small, tmp_path):
+    copy = shutil.copytree(small, tmp_path / "copy")
+    for text in ("null", "{", '{"identities": null}'):
+        (copy / "build.json").write_text(text, encoding="utf-8")
+        with pytest.raises(ValueError, match="build.json"):
+            build(copy, **SMALL, resume=True)
+
+
 def test_growing_draws_the_pairs_among_all(tiny, here, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(tiny, copy)
