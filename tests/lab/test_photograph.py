@@ -54,7 +54,7 @@ def test_a_photograph_is_changed_at_its_face_only_and_marked(landmarks, tmp_path
 
 @pytest.mark.skipif(not align_folder.detector_installed(), reason=f"needs {align_folder.INSTALL}")
 def test_the_detector_finds_her_and_the_command_swaps_her(landmarks, tmp_path):
-    found = align_folder.detect(astronaut())
+    (found,) = align_folder.find_faces(Image.fromarray(astronaut()))
     for part in (alignment.LEFT_EYE, alignment.RIGHT_EYE, alignment.MOUTH_CORNERS):
         assert np.abs(found[part].mean(0) - landmarks[part].mean(0)).max() < 5
     Image.fromarray(astronaut()).save(tmp_path / "portrait.png")
