@@ -184,9 +184,9 @@ def paste_back(photograph, aligned, transform: np.ndarray, feather: float = 0.15
     rows = max(STRIP // int(right - left), 1)
     for first in range(top, bottom, rows):  # in strips, so that a large picture takes little memory
         last = min(first + rows, bottom)
-        y, x = np.mgrid[first:last, left:right] + 0.5
-        inside = inverse @ np.stack([x.ravel(), y.ravel(), np.ones(x.size)])
-        soft = _edge_weight(*inside, feather).reshape(x.shape)
+        y, x = np.ogrid[first:last, left:right]
+        inside = (a * (x + 0.5) + b * (y + 0.5) + c for a, b, c in inverse)
+        soft = _edge_weight(*(place.astype(np.float32) for place in inside), feather)  # (h, w)
         local = inverse * shown
         local[:, 2] += local[:, :2] @ [left, first]
         box, coefficients = (int(right - left), int(last - first)), local.ravel().tolist()

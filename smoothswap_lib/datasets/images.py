@@ -87,7 +87,9 @@ def _normal(file: Image.Image, size: int | None) -> Image.Image:
     if size:
         file.draft(None, (2 * size, 2 * size))  # a large JPEG is decoded small, which is many times faster
     profile, alpha = file.info.get("icc_profile"), None
-    picture = ImageOps.exif_transpose(file)
+    file.load()
+    ImageOps.exif_transpose(file, in_place=True)
+    picture = file
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture, alpha = picture.convert("RGB"), picture.getchannel("A")
@@ -120,7 +122,7 @@ def _to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
             return ImageCms.applyTransform(picture, _transform(profile, picture.mode))
         except (ImageCms.PyCMSError, OSError, ValueError):  # damaged, or of other channels
             pass
-    return picture.convert("RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 @lru_cache(maxsize=16)  # a folder's images share a few

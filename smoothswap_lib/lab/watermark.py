@@ -146,8 +146,8 @@ def _embed_large(image: np.ndarray) -> np.ndarray:
     for top in range(0, height, rows):
         strip = marked[top : top + rows]
         box = (0, top * GRID / height, GRID, (top + len(strip)) * GRID / height)
-        added = np.asarray(change.resize((width, len(strip)), Image.Resampling.BICUBIC, box))
-        marked[top : top + rows] = np.clip(np.rint(strip + added[..., None]), 0, 255)
+        added = np.rint(change.resize((width, len(strip)), Image.Resampling.BICUBIC, box)).astype(np.int16)
+        np.clip(strip + added[..., None], 0, 255, out=strip, casting="unsafe")
     if not is_marked(marked):
         raise ValueError("this picture cannot hold a mark: almost all of its pixels are black or white")
     return marked
