@@ -40,8 +40,9 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def passport(one_thread):
-    """A bald head in a frontal picture at FFHQ's crop: identity, state, attributes, rendering."""
-    identity, attributes = person(5, beard_style="none"), replace(PASSPORT, hair_style="bald", zoom=1.0)
+    """A bald mean head in a frontal picture at FFHQ's crop: identity, state, attributes, rendering."""
+    identity = person(5, shape=(0.0,) * 97, gender=0.5, age=0.3, weight=0.5, melanin=0.3, beard_style="none")
+    attributes = replace(PASSPORT, hair_style="bald", zoom=1.0)
     return identity, NO_DRIFT, attributes, render_with_truth(identity, NO_DRIFT, attributes, SIZE, FEW)
 
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from people import FEW, NO_DRIFT, PASSPORT, SIZE, draw, rms
+from people import FEW, NO_DRIFT, PASSPORT, SIZE, draw, person, rms
+from scipy.ndimage import binary_erosion
 
 from smoothswap_lib import world
 from smoothswap_lib.render import render, render_with_truth
@@ -12,6 +13,7 @@ from smoothswap_lib.world import HAIR_LENGTHS
 from smoothswap_lib.world.masks import CLOTHES, FACE, HAIR
 from smoothswap_lib.world.traits import GARMENTS, HAIR_STYLES
 
+BLACK, BROWN, BLOND = (0.012, 0.010, 0.009), (0.10, 0.055, 0.028), (0.42, 0.29, 0.14)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -134,15 +136,21 @@ def test_glasses_change_the_picture_around_the_eyes_only(passport):
     assert (worn.mask[changed] == FACE).mean() > 0.9  # glasses count as face
 
 
+def cut(style, **changes):
+    """The passport picture under hair of the middle length of its style."""
+    return replace(
+        PASSPORT, **{"hair_style": style, "hair_length": float(np.mean(HAIR_LENGTHS[style]))} | changes
+    )
+
+
 @pytest.mark.parametrize("style", [style for style in HAIR_STYLES if style != "bald"])
 def test_no_hair_style_hides_the_features(style):
     """Whatever is drawn, eyes, nose and mouth of a frontal face are free."""
     free, covered = [], []
     for seed in range(2):
-        identity, state, _ = draw(
-            40 + seed, hair_style=style, hair_length=float(np.mean(HAIR_LENGTHS[style]))
-        )
-        picture = render_with_truth(identity, state, PASSPORT, SIZE, 1)
+        identity, state, drawn = draw(40 + seed)
+        worn = {name: getattr(drawn, name) for name in ("hair_volume", "parting", "fringe", "hair_seed")}
+        picture = render_with_truth(identity, state, cut(style, **worn), SIZE, 1)
         x, y = np.floor(picture.landmarks[27:]).astype(int).T
         free.append((picture.mask[y, x] == FACE).mean())
         covered.append((picture.mask == HAIR).mean())
@@ -178,9 +186,7 @@ def test_an_open_mouth_is_dark_or_shows_teeth(passport):
 
 def test_a_beard_counts_as_face_and_is_seen(passport):
     identity, _, attributes, _ = passport
-    dark = replace(
-        identity, beard_style="full", beard_length=12.0, hair=(0.01, 0.01, 0.01), gray=0.0, melanin=0.0
-    )
+    dark = replace(identity, beard_style="full", hair=(0.01, 0.01, 0.01), gray=0.0, melanin=0.0)
     shaved = render(replace(dark, beard_style="none", gender=1.0), NO_DRIFT, attributes, SIZE, FEW)
     bearded = render_with_truth(replace(dark, gender=1.0), NO_DRIFT, attributes, SIZE, FEW)
     x, y = np.floor(bearded.landmarks[[6, 7, 8, 9, 10]] - [0, 2]).astype(int).T
@@ -189,10 +195,39 @@ def test_a_beard_counts_as_face_and_is_seen(passport):
 
 
 def test_the_state_is_seen_and_small():
-    identity, _, _ = draw(4, hair_style="bob", hair_length=170.0, age=0.5, weight=0.5, beard_style="short")
-    calm = NO_DRIFT
-    picture = render(identity, calm, PASSPORT, SIZE, 16)
-    other = render(draw(9)[0], calm, PASSPORT, SIZE, 16)
-    for name, value in (("age", 0.3), ("weight", 0.4), ("hair_length", 25.0), ("stubble", 1.0)):
-        changed = rms(render(identity, replace(calm, **{name: value}), PASSPORT, SIZE, 16), picture)
-        assert 0.5 < changed < 0.7 * rms(other, picture), name
+    identity = person(4, age=0.5, weight=0.5, beard_style="short", melanin=0.3, gray=0.3, hair=BROWN)
+    other = person(9, melanin=0.8, gray=0.0, hair=BLACK)
+
+    def seen(who=identity, **state):
+        return render(who, replace(NO_DRIFT, **state), cut("bob"), SIZE, 16)
+
+    picture = seen()
+    another = rms(seen(other), picture)
+    lips = {"lipstick": 0.9, "lipstick_color": (0.42, 0.035, 0.045)}
+    for state in (
+        {"age": 0.25}, {"weight": 0.25}, {"tan": 1.0}, {"redness": 0.7}, {"gray": 0.25}, {"bleach": 1.0},
+        {"beard_length": 22.0}, {"stubble": 1.0}, lips, {"brow_pencil": 1.0},
+    ):  # fmt: skip
+        assert 0.5 < rms(seen(**state), picture) < 0.4 * another, state
+
+
+def test_the_cut_is_the_pictures_and_the_color_the_persons():
+    """Two people under one cut, one of them under two cuts and after a dye."""
+    dark, fair = person(21, hair=BLACK, gray=0.0), person(22, hair=BLOND, gray=0.0)
+
+    def seen(who, style, **state):
+        picture = render_with_truth(who, replace(NO_DRIFT, **state), cut(style), SIZE, FEW)
+        hair = picture.mask == HAIR
+        return hair, picture.image[binary_erosion(hair)].mean(0)
+
+    def overlap(one, two):
+        return (one[0] & two[0]).sum() / (one[0] | two[0]).sum()
+
+    def apart(one, two):
+        return np.linalg.norm(one[1] - two[1])
+
+    black, blond, short = seen(dark, "long"), seen(fair, "long"), seen(fair, "crop")
+    assert overlap(black, blond) > 0.7 > 0.5 > overlap(blond, short)
+    assert apart(black, blond) > 80 > 40 > apart(blond, short)  # gray levels
+    for again in (seen(fair, "long", dye=1.0, dye_color=BLACK), seen(replace(fair, hair=BLACK), "long")):
+        assert (again[0] == blond[0]).all() and apart(again, black) < 10
