@@ -175,7 +175,7 @@ def photograph():
 def test_a_photograph_is_changed_around_its_face_only(pair, photograph, monkeypatch):
     wall, landmarks = photograph
     monkeypatch.setattr(align_folder, "detector_installed", lambda: True)
-    monkeypatch.setattr(align_folder, "detect", lambda pixels: landmarks)
+    monkeypatch.setattr(align_folder, "find_faces", lambda picture: [landmarks])
     made = lab.swap_uploads(("a.png", png(figures.to_pixels(pair.x_source))), ("wall.png", png(wall)))
     changed = np.abs(made.done.picture.astype(int) - wall).max(axis=2) > 0
     assert made.done.picture.shape == wall.shape and made.verdict.marked
@@ -194,7 +194,7 @@ def test_a_picture_that_cannot_be_used_is_named_with_what_to_do(pair, photograph
         lab.swap_uploads(("wall.png", wall), ("a.png", crop))
     assert "tick 'face crops'" in str(told.value) and "--" not in str(told.value)
     monkeypatch.setattr(align_folder, "detector_installed", lambda: True)
-    monkeypatch.setattr(align_folder, "detect", lambda pixels: None)
+    monkeypatch.setattr(align_folder, "find_faces", lambda picture: [])
     with pytest.raises(lab.LabError, match=r"no face was found in the target \(wall.png\)") as told:
         lab.swap_uploads(("a.png", crop), ("wall.png", wall))
     assert "tick 'face crops'" in str(told.value) and tempfile.gettempdir() not in str(told.value)
