@@ -22,7 +22,7 @@ def __dir__() -> list[str]:
 
 
 def _stop(number, _frame) -> None:
-    print("\nstopped while it was starting; nothing was written", file=sys.stderr)
+    print(f"\nstopped ({signal.Signals(number).name})", file=sys.stderr)
     raise SystemExit(128 + number)
 
 
