@@ -23,7 +23,6 @@ from torch.optim import Adam
 from smoothswap_lib import profiles, training
 from smoothswap_lib.datasets import TrueSwap, to_float
 from smoothswap_lib.training import Run, apply_settings, ship
-from smoothswap_lib.training.accelerator import seeded
 
 
 class Truth:
@@ -48,8 +47,8 @@ def train_oracle(profile, out: Path, data, truth: Truth, embedder: str, seed: in
     embedder, names = training.frozen_embedder(embedder)
     metadata = {**training.data_metadata(data), "true_swaps": len(truth), **names}
     run = Run(out, "swapper", profile, seed, metadata, accelerator, resume=True)
-    with seeded(seed):
-        generator, _, arguments = training.build_swapper(profile, embedder.dim)
+    torch.manual_seed(seed)
+    generator, _, arguments = training.build_swapper(profile, embedder.dim)
     ema = copy.deepcopy(generator).eval().requires_grad_(False)
     optimizer = Adam(generator.parameters(), config.generator_learning_rate, (0.9, 0.99))
     with run.opened({"generator": generator, "ema": ema}, {"generator": optimizer}):

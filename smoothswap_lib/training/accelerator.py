@@ -41,14 +41,6 @@ def precision_for(mixed_precision: str, device: torch.device) -> str:
     return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp16"
 
 
-@contextlib.contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """torch's random numbers from `seed`, for first weights; the caller's generator is as before afterwards."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs' as well
-        yield
-
-
 def images(data, indices: np.ndarray, accelerator: Accelerator) -> Tensor:
     """Images of a data set on the run's device, (B, 3, H, W) in [-1, 1]."""
     return data.image_batch(indices).to(accelerator.device, non_blocking=True)

@@ -19,12 +19,13 @@ from torch.optim import Adam
 from smoothswap_lib import checkpoints, datasets, losses
 from smoothswap_lib.embedder import ArcFaceHead, Embedder, LinearHead
 from smoothswap_lib.profiles import EmbedderProfile, Profile
-from smoothswap_lib.training.accelerator import check_shards, images, make_accelerator, seeded
+from smoothswap_lib.training.accelerator import check_shards, images, make_accelerator
 from smoothswap_lib.training.augmentation import color_factors, jitter_colors
 from smoothswap_lib.training.run_folder import Run, TrainingResult
 from smoothswap_lib.training.settings import data_metadata, open_data
 
 
+@torch.random.fork_rng(devices=[])  # first weights depend on the seed; the caller's randomness stays
 def train_embedder(
     profile: Profile,
     out: str | Path,
@@ -59,8 +60,8 @@ def train_embedder(
     run = Run(out, "embedder", profile, seed, metadata, accelerator, resume, progress)
 
     arguments = {"backbone": config.backbone, "dim": config.dim}
-    with seeded(seed):
-        network, head = Embedder(**arguments), classifier_head(len(names), config)
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs' as well
+    network, head = Embedder(**arguments), classifier_head(len(names), config)
     if accelerator.num_processes > 1:  # batch norm sees the images of all; torch's layer needs GPUs
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
     modules = {"embedder": network} | ({} if head is None else {"head": head})

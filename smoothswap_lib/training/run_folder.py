@@ -35,6 +35,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from smoothswap_lib import checkpoints
+from smoothswap_lib.datasets import to_uint8
 from smoothswap_lib.files import atomic
 from smoothswap_lib.profiles import Profile
 
@@ -244,7 +245,7 @@ class Run:
             record = {
                 "step": self.step,
                 "seconds": self.seconds,
-                "window": [[names, *sums] for names, sums in window.items()],
+                "window": [[names, sums.tolist()] for names, sums in window.items()],
                 "notes": self._notes,
                 "scaler": scaler.state_dict() if scaler is not None else None,
             }
@@ -272,12 +273,12 @@ class Run:
 
     def _restore(self) -> None:
         record = checkpoints.load_state(self.state_path, self._modules, self._optimizers)
+        if "notes" not in record:
+            raise RunError(f"{self.state_path} is of an older version: choose another --out.")
         self.step, self.seconds, self._notes = record["step"], record["seconds"], record["notes"]
-        if self.accelerator.is_main_process:  # the window is that of all processes together
-            device = self.accelerator.device
-            self._window = {
-                tuple(names): torch.tensor(sums, device=device) for names, *sums in record["window"]
-            }
+        owner = self.accelerator.is_main_process  # the window is that of all processes together
+        window = {tuple(names): torch.tensor(sums) * owner for names, sums in record["window"]}
+        self._window = {names: sums.to(self.accelerator.device) for names, sums in window.items()}
         if record["scaler"] is not None and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(record["scaler"])
         if self.step > self.total:
@@ -294,27 +295,22 @@ class Run:
             where = "is complete" if done else f"continues after step {self.step} of {self.total}"
             print(f"{self.task}: {self.folder} {where}", file=sys.stderr)
 
-    def _read_window(self) -> dict[tuple[str, ...], list[list[float]]]:
+    def _read_window(self) -> dict[tuple[str, ...], np.ndarray]:
         """Sums and counts of the steps since the last row, over all processes: the one wait for the device."""
-        names = dict.fromkeys(self._window)
-        if self.accelerator.num_processes > 1:  # after a resume only the main process has the window
-            names = dict.fromkeys(n for found in accelerate.utils.gather_object([list(names)]) for n in found)
-        empty = self._broken.new_zeros
-        parts = [self._window.get(n, empty(2, len(n))).flatten() for n in names] + [self._broken[None]]
-        *flat, broken = self.accelerator.reduce(torch.cat(parts), "sum").tolist()
-        if broken >= (1 if self.accelerator.scaler is None else SCALER_PATIENCE):
-            self._stop_at_non_finite(int(broken))
-        window = {}
-        for n in names:
-            window[n], flat = [flat[: len(n)], flat[len(n) : 2 * len(n)]], flat[2 * len(n) :]
-        return window
+        flat = torch.cat([*(sums.flatten() for sums in self._window.values()), self._broken[None]])
+        flat = self.accelerator.reduce(flat, "sum").cpu().double().numpy()
+        if flat[-1] >= (1 if self.accelerator.scaler is None else SCALER_PATIENCE):
+            self._stop_at_non_finite(int(flat[-1]))
+        ends = np.cumsum([2 * len(names) for names in self._window])
+        parts = np.split(flat[:-1], ends[:-1])
+        return {names: part.reshape(2, -1) for names, part in zip(self._window, parts)}
 
     def _log(self) -> None:
         self._add_time()
         sums: dict[str, np.ndarray] = {}
         for names, both in self._read_window().items():
-            for name, *sum_and_count in zip(names, *both):
-                sums[name] = sums.get(name, 0) + np.array(sum_and_count)
+            for name, sum_and_count in zip(names, both.T):
+                sums[name] = sums.get(name, 0) + sum_and_count
         means = {name: float(s / n) if n else math.nan for name, (s, n) in sums.items()}
         start = {"step": self.step, "seconds": self.seconds, "learning_rate": self._learning_rate}
         self.rows.append({**start, **means, **self._notes})
@@ -329,9 +325,8 @@ class Run:
     def _stop_at_non_finite(self, steps: int) -> None:
         if self.accelerator.is_main_process:
             self._write_metrics()
-        last = [(name, value) for name, value in zip(self._last[0], self._last[1].tolist())]
-        lost = [f"{n} is {v}" for n, v in last if not math.isfinite(v) and not n.startswith("grad_norm")]
-        which = ", ".join(lost) or "a loss of another process is not finite"
+        lost = [f"{n} is {v}" for n, v in zip(self._last[0], self._last[1].tolist()) if not math.isfinite(v)]
+        which = ", ".join(text for text in lost if not text.startswith("grad_norm")) or "a loss is lost"
         raise NonFiniteError(f"step {self.step}: {which}, for {steps} step(s). {self._advice()}")
 
     def _kept(self) -> str:
@@ -376,14 +371,14 @@ def write_preview(path: Path, rows: Mapping[str, Tensor], text: Mapping[str, str
     The file's text says which row is which and that the picture is synthetic.
     """
     strips = [torch.cat(list(images.float().cpu()), dim=2) for images in rows.values()]  # (3, H, B W) each
-    grid = torch.cat(strips, dim=1)  # (3, rows H, B W)
-    pixels = ((grid.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    pixels = pixels.permute(1, 2, 0).numpy()  # (rows H, B W, 3)
+    pixels = to_uint8(torch.cat(strips, dim=1)).permute(1, 2, 0).numpy()  # (rows H, B W, 3)
     marks = PngInfo()
+    source = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+    about = f"Rows: {', '.join(rows)}. The swaps were made by a neural network."
     for key, value in {
         "Synthetic": "true",
-        "DigitalSourceType": "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia",
-        "Description": f"Rows: {', '.join(rows)}. The swaps were made by a neural network.",
+        "DigitalSourceType": source,
+        "Description": about,
         **text,
     }.items():
         marks.add_text(key, value)

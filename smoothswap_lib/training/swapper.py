@@ -29,7 +29,6 @@ from smoothswap_lib.training.accelerator import (
     full_precision,
     images,
     make_accelerator,
-    seeded,
 )
 from smoothswap_lib.training.run_folder import Run, TrainingResult, write_preview
 from smoothswap_lib.training.settings import data_metadata, open_data
@@ -51,6 +50,7 @@ class Swapper:
     accelerator: Accelerator
 
 
+@torch.random.fork_rng(devices=[])  # first weights depend on the seed; the caller's randomness stays
 def train_swapper(
     profile: Profile,
     out: str | Path,
@@ -85,8 +85,8 @@ def train_swapper(
     warn_of_small_groups(config, accelerator)
     run = Run(out, "swapper", profile, seed, metadata | embedder_metadata, accelerator, resume, progress)
 
-    with seeded(seed):
-        generator, discriminator, arguments = build_swapper(profile, embedder.dim)
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs' as well
+    generator, discriminator, arguments = build_swapper(profile, embedder.dim)
     ema = copy.deepcopy(generator).eval().requires_grad_(False).to(accelerator.device)
     if profile.gradient_checkpointing:
         checkpoint_gradients(generator)
