@@ -4,7 +4,6 @@ Counted on torch's meta device, where tensors have shapes but no numbers: the pa
 memory, and a step is the very function that trains. Depends on profiles, embedder, training.
 """
 
-import dataclasses
 import time
 import weakref
 from collections.abc import Iterator

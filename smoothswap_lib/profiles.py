@@ -26,7 +26,7 @@ def _require(condition: bool, message: str) -> None:
 
 
 def _check_scalars(config: Any, may_be_zero: tuple[str, ...] = (), **choices: tuple[str, ...]) -> None:
-    """Each scalar has its declared type, is one of its choices, and is more than 0 (or 0, where that means off)."""
+    """Each scalar has its declared type, is one of its choices, and above 0 (or 0, where that means off)."""
     for field in dataclasses.fields(config):
         value, name = getattr(config, field.name), f"{type(config).__name__}.{field.name}"
         kind = KINDS.get(field.type)
@@ -137,7 +137,7 @@ class SwapperProfile:
         _require(len(self.channel_multipliers) >= 1, "channel_multipliers needs one number a level, got none")
         _require(
             self.self_pairs < self.batch_size,
-            f"self_pairs ({self.self_pairs}) must be below batch_size ({self.batch_size}): nothing would be swapped",
+            f"self_pairs ({self.self_pairs}) must be below batch_size ({self.batch_size}): nothing is swapped",
         )
         _require(self.ema_decay < 1, f"ema_decay must be below 1, got {self.ema_decay}")
         betas = self.adam_betas
@@ -153,7 +153,7 @@ class Profile:
     """One way to run the course: image size, precision, how often to log and save, and the two trainings.
 
     `mixed_precision` "auto" is bf16 or fp16, as the GPU has it; a CPU computes in fp32 whatever is asked.
-    `gradient_checkpointing` saves a GPU's memory: a generator's block keeps only its input for the backward pass.
+    `gradient_checkpointing` saves a GPU's memory: a generator's block keeps only its input for later.
 
     Raises
     ------
@@ -273,7 +273,7 @@ def _quick() -> Profile:
 
 
 def _gpu64() -> Profile:
-    """The laptop's recipe with wider networks and larger batches. Sized by `experiments/costs.py` for a T4."""
+    """The laptop's recipe with wider networks, larger batches. Sized for a T4 by `experiments/costs.py`."""
     laptop = _laptop()
     embedder = {"backbone": "resnet50", "dim": 512, "steps": 6000}
     swapper = {

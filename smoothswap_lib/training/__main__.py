@@ -22,16 +22,16 @@ examples:
   accelerate launch -m smoothswap_lib.training swapper --profile paper --faces FFHQ --embedder EMBEDDER \\
       --out RUN --resume
 
-A run is saved every minute and on Ctrl-C, SIGTERM and SIGHUP; --resume continues it, on another number of GPUs if need be. `accelerate launch` (or
-`torchrun --nproc_per_node 8 -m smoothswap_lib.training ...`) starts one process a GPU; they share each batch.
+A run is saved every minute and on Ctrl-C, SIGTERM and SIGHUP; --resume continues it, on another number of
+GPUs if need be. `accelerate launch` (or `torchrun --nproc_per_node 8 -m smoothswap_lib.training ...`) starts one process a GPU; they share each batch.
 """
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line.
 
-    Exits with 2 for a wrong request, 1 for a run that failed, 128 + the signal's number for one that was told to
-    stop (130 after Ctrl-C). Everything that is to be expected ends in one line, here.
+    Exits with 2 for a wrong request, 1 for a run that failed, 128 + the signal's number for one that was told
+    to stop (130 after Ctrl-C). Everything that is to be expected ends in one line, here.
     """
     parser = _parser()
     options = parser.parse_args(arguments)

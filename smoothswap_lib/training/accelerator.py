@@ -1,7 +1,7 @@
 """What the machine decides about a training, not the paper: device, precision, processes, memory.
 
-All of it comes from Hugging Face Accelerate. However many processes share a batch, the gradient is that of one
-process with the whole batch.
+All of it comes from Hugging Face Accelerate. However many processes share a batch, the gradient is that of
+one process with the whole batch.
 """
 
 import contextlib
@@ -74,8 +74,8 @@ def checkpoint_gradients(network: nn.Module) -> None:
 
 
 def check_shards(count: int, name: str, accelerator: Accelerator) -> None:
-    """RunError unless the processes can share the profile's number evenly; its sizes count over all of them."""
+    """RunError unless the processes can share the profile's number evenly; it counts over all of them."""
     if count % accelerator.num_processes:
         raise RunError(
-            f"{accelerator.num_processes} processes cannot share {name} {count} evenly: change it, or their number."
+            f"{accelerator.num_processes} processes cannot share {name} {count} evenly: change one of the two."
         )

@@ -39,8 +39,8 @@ from smoothswap_lib.datasets import to_uint8
 from smoothswap_lib.files import atomic
 from smoothswap_lib.profiles import Profile
 
-# A run may change these when it is resumed: they do not enter any step's arithmetic. ("embedder" and "data" are
-# only names; the hash of the embedder's weights and the fingerprint of the data must agree.)
+# A run may change these when it is resumed: they do not enter any step's arithmetic. ("embedder" and "data"
+# are only names; the hash of the embedder's weights and the fingerprint of the data must agree.)
 FREE_ON_RESUME = ("name", "log_every", "save_every", "save_every_seconds", "preview_every")
 FREE_ON_RESUME += ("gradient_checkpointing", "swapper.steps", "embedder", "data", "versions", "machine")
 SCALER_PATIENCE = (
@@ -113,7 +113,7 @@ class Run:
         self.accelerator, self.progress = accelerator, progress and accelerator.is_main_process
         self.total, self.step, self.seconds = getattr(profile, task).steps, 0, 0.0
         self.rows: list[dict] = []
-        # since the last row: {names of values: (2, names) sums and counts, on the device}, and notes for the next
+        # since the last row: {names of values: (2, names) sums and counts, on the device}, and notes
         self._window: dict[tuple[str, ...], Tensor] = {}
         self._notes: dict[str, float] = {}
         self._broken = torch.zeros((), device=accelerator.device)  # steps in a row without a finite loss
@@ -164,7 +164,7 @@ class Run:
 
     @contextlib.contextmanager
     def opened(self, modules: Mapping[str, nn.Module], optimizers: Mapping) -> Iterator[None]:
-        """Restore the last state, if there is one; keep bar, signals and errors in hand while steps are taken.
+        """Restore the last state, if there is one; keep bar, signals and errors in hand meanwhile.
 
         Raises
         ------
@@ -215,7 +215,7 @@ class Run:
         return self.step % every == 0 or self.step == self.total
 
     def log_and_save(self) -> None:
-        """End a step: write a row if it is due, save if it is due by steps or by time, or if a signal came."""
+        """End a step: write a row if it is due; save if due by steps or by time, or if a signal came."""
         if self.due(self.profile.log_every):
             self._log()
         late = time.perf_counter() - self._saved >= self.profile.save_every_seconds
@@ -296,7 +296,7 @@ class Run:
             print(f"{self.task}: {self.folder} {where}", file=sys.stderr)
 
     def _read_window(self) -> dict[tuple[str, ...], np.ndarray]:
-        """Sums and counts of the steps since the last row, over all processes: the one wait for the device."""
+        """Sums and counts since the last row, over all processes: the one wait for the device."""
         flat = torch.cat([*(sums.flatten() for sums in self._window.values()), self._broken[None]])
         flat = self.accelerator.reduce(flat, "sum").cpu().double().numpy()
         if flat[-1] >= (1 if self.accelerator.scaler is None else SCALER_PATIENCE):

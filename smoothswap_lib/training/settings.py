@@ -12,13 +12,13 @@ from smoothswap_lib.files import data_folder
 from smoothswap_lib.profiles import Profile
 from smoothswap_lib.training.run_folder import RunError
 
-# At these sizes the splits that ship are the third edition's (data/trueswap128, which holds 64 px as well); at
+# At these sizes the splits that ship are the third edition's (data/trueswap128, which holds 64 px as well), at
 # other ones the second's (data/trueswap64). 64 moves here when the last notebook has moved.
 THIRD_EDITION_SIZES = (128,)
 
 
 def apply_settings(profile: Profile, task: str, settings: list[str]) -> Profile:
-    """The profile with NAME=VALUE texts applied, each to the task's config or else to the profile's own fields.
+    """The profile with NAME=VALUE texts applied, each to the task's config or else to the profile itself.
 
     Raises
     ------
@@ -76,8 +76,8 @@ def _shipped_split(split: str, size: int):
         return datasets.TrueSwap(split)
     if not (data_folder() / "trueswap128").is_dir():
         raise RunError(
-            f"{size} px images ship in {data_folder() / 'trueswap128'}, which is not there: get the repository "
-            "with its third edition, or give --data a folder."
+            f"{size} px images ship in {data_folder() / 'trueswap128'}, which is not there: get the "
+            "repository with its third edition, or give --data a folder."
         )
     return datasets.TrueSwap(split, size=size)
 
@@ -85,7 +85,7 @@ def _shipped_split(split: str, size: int):
 def data_metadata(data) -> dict[str, object]:
     """For the run's records: kind and folder ("TrueSwap train"), number of images, and a fingerprint.
 
-    The fingerprint tells which images in which order, and whose: file names where there are files, and identities.
+    The fingerprint tells which images in which order, and whose: names of files, and identities.
     """
     folder = getattr(data, "folder", None) or getattr(data, "path", "")
     digest = hashlib.sha256(np.asarray(getattr(data, "identities", len(data)), dtype=np.int64).tobytes())

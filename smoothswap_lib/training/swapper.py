@@ -1,7 +1,7 @@
-"""Training the swapper: generator against discriminator, the embedder frozen (Sec. 4.2), numbers from Sec. 5.1.
+"""Training the swapper: generator against discriminator, the embedder frozen (Sec. 4.2, 5.1).
 
-The loop is the end of `train_swapper`; the step that it takes stands right below it. The batch of step k depends
-on (seed, k) only, so a resumed run sees what an uninterrupted one sees.
+The loop is the end of `train_swapper`; the step that it takes stands right below it. The batch of step k
+depends on (seed, k) only, so a resumed run sees what an uninterrupted one sees.
 """
 
 import copy
@@ -38,7 +38,7 @@ NUM_PREVIEWS = 8  # pairs in a preview grid
 
 @dataclass
 class Swapper:
-    """What a step needs: networks and optimizers, prepared by Accelerate; `ema` is the generator's average."""
+    """What a step needs: networks and optimizers, prepared by Accelerate; `ema` averages the generator."""
 
     generator: nn.Module
     discriminator: nn.Module
@@ -120,7 +120,7 @@ def swapper_step(
 ) -> dict[str, Tensor]:
     """One step: generator, discriminator, moving average. Images are (B, 3, H, W) in [-1, 1].
 
-    Returns scalars to plot, on the device; `watched` adds cos_target, for which the embedder is asked once more.
+    Returns scalars to plot, on the device; `watched` adds cos_target, which asks the embedder once more.
     """
     config, accelerator = s.config, s.accelerator
 
@@ -202,7 +202,7 @@ def ema_decay_at(step: int, ema_decay: float) -> float:
 def swapper_batch(
     num_images: int, config: SwapperProfile, seed: int, step: int, num_sources: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Targets and sources of step `step`, from (seed, step) alone; the first `self_pairs` sources are targets."""
+    """Targets and sources of step `step`, from (seed, step) alone; the first sources are the targets."""
     target, source = draw_pairs([seed, step], config.batch_size, num_images, num_sources)
     source[: config.self_pairs] = target[: config.self_pairs]
     return target, source
@@ -232,8 +232,8 @@ def warn_of_small_groups(config: SwapperProfile, accelerator: Accelerator) -> No
     small = config.discriminator == "stylegan2" and accelerator.num_processes > 1 and count % 4
     if small and accelerator.is_main_process:
         warnings.warn(
-            f"a process holds {count} images: the discriminator's minibatch standard deviation wants a multiple "
-            "of 4, and is not that of the whole batch. Use fewer processes or a larger batch_size.",
+            f"a process holds {count} images: the discriminator's minibatch standard deviation wants a "
+            "multiple of 4, and is not that of the whole batch. Use fewer processes or a larger batch_size.",
             stacklevel=3,
         )
 

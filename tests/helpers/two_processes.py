@@ -79,7 +79,6 @@ class _SumOverProcesses(torch.autograd.Function):
 nn.SyncBatchNorm.convert_sync_batchnorm = SharedBatchNorm.convert
 
 
-
 class Watched(tiny_runs.FakeFaces):
     """Fake faces that remember which of them were asked for."""
 

@@ -32,7 +32,9 @@ def test_each_loss_falls_reaches_every_parameter_and_ships_no_classifier(tmp_pat
             [bool(p.grad.abs().sum() > 0) for group in adam.param_groups for p in group["params"]]
         )
     )
-    result = train("embedder", tmp_path / "run", dataclasses.replace(TINY, log_every=5).override("embedder", config))
+    result = train(
+        "embedder", tmp_path / "run", dataclasses.replace(TINY, log_every=5).override("embedder", config)
+    )
     hook.remove()
     assert all(reached[0])
     assert result.metrics[-1]["loss"] < result.metrics[0]["loss"]

@@ -24,7 +24,7 @@ PATIENCE = 600  # seconds; a launch takes 10 to 30 on 2 cores, minutes on busy o
 
 
 def launch(processes, what, out, task=None):
-    """Something in one process or in two; one run a launch, as a second process group hangs in one torchrun."""
+    """Something in one process or in two; one run a launch: a second process group hangs in a torchrun."""
     command = [*TORCHRUN, "--monitor-interval", "2"] if processes == 2 else [sys.executable]
     command += [str(SCRIPT), what, str(out), *([task] if task else [])]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -1,6 +1,5 @@
 """A run's folder: exact resume after a kill or a signal, saving by time, what it holds, what it refuses."""
 
-import copy
 import dataclasses
 import json
 import os
@@ -8,12 +7,10 @@ import signal
 import subprocess
 import sys
 
-import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
-from PIL import Image
-from tiny_runs import ROOT, TINY, FakeFaces, assert_same_run, fixed_embedder, train, without_seconds
+from tiny_runs import ROOT, TINY, FakeFaces, assert_same_run, train, without_seconds
 
 from smoothswap_lib import checkpoints, profiles, training
 from smoothswap_lib.embedder import Embedder
@@ -200,17 +197,43 @@ def test_requests_that_do_not_fit_are_refused_in_words(tmp_path, finished):
         ("embedder", folder, TINY, resumed, "is the run of a swapper, not of a embedder"),
         ("swapper", tmp_path / "mine", TINY, resumed, "holds files but no run"),
         ("swapper", tmp_path / "mine" / "thesis.txt", TINY, {}, "is a file: --out names the folder"),
-        ("swapper", folder, swapper, resumed | {"seed": 1}, "seed is 0 in the run, 1 .*batch_size is 4 in the run, 8"),
-        ("embedder", finished["embedder"].folder, TINY.override("embedder", {"steps": 20}), resumed, "embedder.steps is 10"),
-        ("embedder", tmp_path / "a", profiles.get("laptop").override("profile", {"size": 32}), {}, "are 16 px, .* 32 px"),
-        ("embedder", tmp_path / "a", TINY, {"seed": 2**64}, r"seed must be a whole number from 0 to 2\^64 - 1"),
+        (
+            "swapper",
+            folder,
+            swapper,
+            resumed | {"seed": 1},
+            "seed is 0 in the run, 1 .*batch_size is 4 in the run, 8",
+        ),
+        (
+            "embedder",
+            finished["embedder"].folder,
+            TINY.override("embedder", {"steps": 20}),
+            resumed,
+            "embedder.steps is 10",
+        ),
+        (
+            "embedder",
+            tmp_path / "a",
+            profiles.get("laptop").override("profile", {"size": 32}),
+            {},
+            "are 16 px, .* 32 px",
+        ),
+        (
+            "embedder",
+            tmp_path / "a",
+            TINY,
+            {"seed": 2**64},
+            r"seed must be a whole number from 0 to 2\^64 - 1",
+        ),
         ("embedder", tmp_path / "a", TINY, {"data": ""}, "an empty name of a data set"),
     ):
         with pytest.raises(training.RunError, match=why):
             train(task, out, profile, **options)
     assert not (tmp_path / "a").exists()
     with pytest.raises(training.RunError, match="embedder_hash"):
-        training.train_swapper(TINY, folder, FakeFaces(), Embedder("resnet_small", 8), resume=True, progress=False)
+        training.train_swapper(
+            TINY, folder, FakeFaces(), Embedder("resnet_small", 8), resume=True, progress=False
+        )
 
 
 def test_other_images_of_equal_number_are_noticed(tmp_path):
@@ -251,7 +274,9 @@ def test_what_fails_in_mid_run_is_said_and_can_be_resumed(tmp_path, monkeypatch,
                 raise ValueError("0007.jpg cannot be read as an image")
             return super().image_batch(indices)
 
-    with pytest.raises(training.StoppedError, match=r"after step 5: 0007.jpg cannot .*The last good state is in") as stop:
+    with pytest.raises(
+        training.StoppedError, match=r"after step 5: 0007.jpg cannot .*The last good state is in"
+    ) as stop:
         train("embedder", tmp_path / "run", data=Broken())
     assert "--resume" in str(stop.value)
     kept = os.replace

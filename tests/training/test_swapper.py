@@ -48,10 +48,16 @@ def one_step(step=0, accelerator=None, **config):
 
 def test_each_parameter_gets_a_gradient_in_its_own_half_and_the_embedder_none():
     networks, _, gradients = one_step()
-    trained = [f"{n}.{key}" for n in ("generator", "discriminator") for key, _ in networks[n].named_parameters()]
+    trained = [
+        f"{n}.{key}" for n in ("generator", "discriminator") for key, _ in networks[n].named_parameters()
+    ]
     assert sorted(gradients) == sorted(trained)
     assert [name for name, gradient in gradients.items() if not gradient.abs().sum() > 0] == []
-    assert all(p.requires_grad and p.grad is None for n in ("generator", "discriminator") for p in networks[n].parameters())
+    assert all(
+        p.requires_grad and p.grad is None
+        for n in ("generator", "discriminator")
+        for p in networks[n].parameters()
+    )
     assert not any(p.requires_grad for p in networks["embedder"].parameters())
     same = checkpoints.tensor_hash(fixed_embedder().state_dict())
     assert checkpoints.tensor_hash(networks["embedder"].state_dict()) == same
@@ -60,7 +66,7 @@ def test_each_parameter_gets_a_gradient_in_its_own_half_and_the_embedder_none():
 def test_r1_counts_interval_times_gamma_half_and_its_share_is_visible():
     """The gradient with R1 minus the one without is the penalty's own, times interval * gamma / 2."""
     config = {"max_grad_norm": 0.0, "r1_gamma": 0.7, "r1_interval": 5}
-    networks, values, with_r1 = one_step(step=10, **config)
+    _, values, with_r1 = one_step(step=10, **config)
     _, plain, without = one_step(step=11, **config)
     torch.manual_seed(0)
     _, discriminator, _ = training.build_swapper(TINY, 8)
