@@ -52,6 +52,8 @@ def train_oracle(profile, out: Path, data, truth: Truth, embedder: str, seed: in
     ema = copy.deepcopy(generator).eval().requires_grad_(False)
     optimizer = Adam(generator.parameters(), config.generator_learning_rate, (0.9, 0.99))
     with run.opened({"generator": generator, "ema": ema}, {"generator": optimizer}):
+        pairs = np.random.default_rng(seed).integers(len(data), size=(2, training.NUM_PREVIEWS))
+        shown = [data.image_batch(part) for part in pairs]
         for step in range(run.step, config.steps):
             rows = np.random.default_rng([seed, step]).integers(len(truth), size=config.batch_size)
             x_source, x_target = (data.image_batch(part[rows]) for part in (truth.source, truth.target))
@@ -66,7 +68,7 @@ def train_oracle(profile, out: Path, data, truth: Truth, embedder: str, seed: in
             values = {"error": error, "grad_norm_generator": norm}
             run.record(step, values, config.generator_learning_rate)
             if run.due(profile.preview_every):
-                training.preview(run, ema, embedder, data, len(data))
+                training.preview(run, ema, embedder, *shown)
             run.log_and_save()
         run.finish(ema, {"network": "Generator", "arguments": json.dumps(arguments), **names})
     return run

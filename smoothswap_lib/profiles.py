@@ -137,7 +137,7 @@ class SwapperProfile:
         _require(len(self.channel_multipliers) >= 1, "channel_multipliers needs one number a level, got none")
         _require(
             self.self_pairs < self.batch_size,
-            f"self_pairs ({self.self_pairs}) must be below batch_size ({self.batch_size}): nothing is swapped",
+            f"self_pairs ({self.self_pairs}) must be below batch_size ({self.batch_size}): none would swap",
         )
         _require(self.ema_decay < 1, f"ema_decay must be below 1, got {self.ema_decay}")
         betas = self.adam_betas

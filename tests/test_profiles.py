@@ -103,7 +103,7 @@ IMPOSSIBLE = [
     (
         "swapper",
         {"batch_size": 1},
-        r"self_pairs \(1\) must be below batch_size \(1\): nothing is swapped",
+        r"self_pairs \(1\) must be below batch_size \(1\): none would swap",
     ),
     ("swapper", {"self_pairs": -1}, "0 or more"),
     ("swapper", {"steps": 0}, "steps must be more than 0"),

@@ -6,6 +6,7 @@ python -m smoothswap_lib.training embedder|swapper --profile P --out DIR [--resu
 
 from smoothswap_lib.training.accelerator import make_accelerator
 from smoothswap_lib.training.embedder import decayed_learning_rate, train_embedder
+from smoothswap_lib.training.previews import NUM_PREVIEWS, preview, write_preview
 from smoothswap_lib.training.run_folder import (
     Interrupted,
     NonFiniteError,
@@ -13,17 +14,14 @@ from smoothswap_lib.training.run_folder import (
     RunError,
     StoppedError,
     TrainingResult,
-    write_preview,
 )
 from smoothswap_lib.training.settings import apply_settings, data_metadata, open_data
 from smoothswap_lib.training.shipping import ship
 from smoothswap_lib.training.swapper import (
-    NUM_PREVIEWS,
     Swapper,
     build_swapper,
     ema_decay_at,
     frozen_embedder,
-    preview,
     swapper_batch,
     swapper_step,
     train_swapper,

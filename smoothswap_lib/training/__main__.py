@@ -23,7 +23,8 @@ examples:
       --out RUN --resume
 
 A run is saved every minute and on Ctrl-C, SIGTERM and SIGHUP; --resume continues it, on another number of
-GPUs if need be. `accelerate launch` (or `torchrun --nproc_per_node 8 -m smoothswap_lib.training ...`) starts one process a GPU; they share each batch.
+GPUs if need be. `accelerate launch` (or `torchrun --nproc_per_node 8 -m smoothswap_lib.training ...`) starts
+one process a GPU; they share each batch.
 """
 
 

@@ -77,5 +77,5 @@ def check_shards(count: int, name: str, accelerator: Accelerator) -> None:
     """RunError unless the processes can share the profile's number evenly; it counts over all of them."""
     if count % accelerator.num_processes:
         raise RunError(
-            f"{accelerator.num_processes} processes cannot share {name} {count} evenly: change one of the two."
+            f"{accelerator.num_processes} processes cannot share {name} {count} evenly: change one of them."
         )

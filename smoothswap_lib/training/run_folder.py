@@ -29,13 +29,10 @@ import pyarrow
 import pyarrow.parquet
 import torch
 from accelerate import Accelerator
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from smoothswap_lib import checkpoints
-from smoothswap_lib.datasets import to_uint8
 from smoothswap_lib.files import atomic
 from smoothswap_lib.profiles import Profile
 
@@ -124,9 +121,8 @@ class Run:
         self._check_folder(asked, resume)
         accelerator.wait_for_everyone()  # each process has looked before the first one writes
         if accelerator.is_main_process:
-            asked |= {"versions": _versions(), "machine": _machine(accelerator)}
             with atomic(self.folder / "profile.json") as path:
-                path.write_text(json.dumps(asked, indent=2) + "\n")
+                path.write_text(json.dumps(asked | _where(accelerator), indent=2) + "\n")
             for stale in (self.folder / "state").glob(".*.tmp"):  # of a kill in mid-write
                 stale.unlink()
 
@@ -227,9 +223,8 @@ class Run:
         if self.due(self.profile.save_every) or late or number:
             self.save()
         if number:
-            raise Interrupted(
-                f"Stopped after step {self.step}, which is saved: continue with --resume.", number
-            )
+            text = f"Stopped after step {self.step}, which is saved: continue with --resume."
+            raise Interrupted(text, number)
 
     def save(self) -> None:
         """Write metrics and state; the state last, as it says how many of the rows count."""
@@ -237,9 +232,8 @@ class Run:
         window = self._read_window()
         for name, module in self._modules.items():
             if not all(tensor.isfinite().all() for tensor in module.state_dict().values()):
-                raise NonFiniteError(
-                    f"step {self.step}: {name} has weights that are not finite. {self._advice()}"
-                )
+                why = f"{name} has weights that are not finite"
+                raise NonFiniteError(f"step {self.step}: {why}. {self._advice()}")
         if self.accelerator.is_main_process:
             scaler = self.accelerator.scaler
             record = {
@@ -259,16 +253,15 @@ class Run:
 
         They are in half precision, as they may be shipped; the run's state keeps every digit.
         """
-        own = {
+        text = {
             "task": self.task,
             "profile": self.profile.name,
             "seed": str(self.seed),
             "steps": str(self.step),
         }
         if self.accelerator.is_main_process:
-            checkpoints.save_weights(
-                self.folder / "weights.safetensors", module, {**metadata, **own}, half=True
-            )
+            path = self.folder / "weights.safetensors"
+            checkpoints.save_weights(path, module, {**metadata, **text}, half=True)
         self.accelerator.wait_for_everyone()
 
     def _restore(self) -> None:
@@ -365,27 +358,6 @@ class Run:
         self._signal = int(number)  # no more than that: a signal may arrive in the middle of a write
 
 
-def write_preview(path: Path, rows: Mapping[str, Tensor], text: Mapping[str, str]) -> None:
-    """Write a grid of images as PNG: one row of the grid for each entry, (B, 3, H, W) in [-1, 1].
-
-    The file's text says which row is which and that the picture is synthetic.
-    """
-    strips = [torch.cat(list(images.float().cpu()), dim=2) for images in rows.values()]  # (3, H, B W) each
-    pixels = to_uint8(torch.cat(strips, dim=1)).permute(1, 2, 0).numpy()  # (rows H, B W, 3)
-    marks = PngInfo()
-    source = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-    about = f"Rows: {', '.join(rows)}. The swaps were made by a neural network."
-    for key, value in {
-        "Synthetic": "true",
-        "DigitalSourceType": source,
-        "Description": about,
-        **text,
-    }.items():
-        marks.add_text(key, value)
-    with atomic(path) as temporary:
-        Image.fromarray(pixels).save(temporary, format="PNG", pnginfo=marks)
-
-
 def read_config(folder: Path) -> dict:
     """A run's profile.json; RunError if it is damaged."""
     try:
@@ -406,19 +378,14 @@ def _comparable(content: dict) -> dict[str, object]:
     return {name: value for name, value in everything.items() if name not in FREE_ON_RESUME}
 
 
-def _versions() -> dict[str, str]:
+def _where(accelerator: Accelerator) -> dict[str, object]:
+    """The packages' versions and the machine, for the records."""
     packages = {"torch": torch, "accelerate": accelerate, "numpy": np}
-    return {
-        "python": platform.python_version(),
-        **{n: package.__version__ for n, package in packages.items()},
-    }
-
-
-def _machine(accelerator: Accelerator) -> str:
+    versions = {"python": platform.python_version()} | {n: p.__version__ for n, p in packages.items()}
     device = accelerator.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
-    processes = f"{accelerator.num_processes} process(es)"
-    return f"{platform.system()} {platform.machine()}, {device.type}, {name}, {processes}"
+    machine = f"{platform.system()} {platform.machine()}, {device.type}, {name}"
+    return {"versions": versions, "machine": f"{machine}, {accelerator.num_processes} process(es)"}
 
 
 @contextlib.contextmanager

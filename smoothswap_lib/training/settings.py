@@ -12,7 +12,7 @@ from smoothswap_lib.files import data_folder
 from smoothswap_lib.profiles import Profile
 from smoothswap_lib.training.run_folder import RunError
 
-# At these sizes the splits that ship are the third edition's (data/trueswap128, which holds 64 px as well), at
+# At these sizes the splits that ship are the third edition's (data/trueswap128, which holds 64 px, too), at
 # other ones the second's (data/trueswap64). 64 moves here when the last notebook has moved.
 THIRD_EDITION_SIZES = (128,)
 

@@ -30,10 +30,9 @@ from smoothswap_lib.training.accelerator import (
     images,
     make_accelerator,
 )
-from smoothswap_lib.training.run_folder import Run, TrainingResult, write_preview
+from smoothswap_lib.training.previews import NUM_PREVIEWS, preview
+from smoothswap_lib.training.run_folder import Run, TrainingResult
 from smoothswap_lib.training.settings import data_metadata, open_data
-
-NUM_PREVIEWS = 8  # pairs in a preview grid
 
 
 @dataclass
@@ -101,6 +100,8 @@ def train_swapper(
 
     modules = {"generator": generator, "discriminator": discriminator, "ema": ema}
     with run.opened(modules, {"generator": adam_g, "discriminator": adam_d}):
+        pairs = draw_pairs(seed, NUM_PREVIEWS, num_images, num_sources)  # the same in all previews
+        shown = [images(data, part, accelerator) for part in pairs]  # 2 of (8, 3, H, W)
         for step in range(run.step, config.steps):
             target, source = swapper_batch(num_images, config, seed, step, num_sources)
             x_target, x_source = (
@@ -109,7 +110,7 @@ def train_swapper(
             values = swapper_step(swapper, x_target, x_source, step, watched=run.logs_after(step))
             run.record(step, values, config.generator_learning_rate)
             if run.due(profile.preview_every):
-                preview(run, ema, frozen, data, num_images, num_sources)
+                preview(run, ema, frozen, *shown)
             run.log_and_save()
         run.finish(ema, {"network": "Generator", "arguments": json.dumps(arguments), **embedder_metadata})
     return TrainingResult(checkpoints.load_generator(run.folder), run.rows, run.folder, run.step, run.seconds)
@@ -261,17 +262,3 @@ def frozen_embedder(embedder: str | Path | Embedder) -> tuple[Embedder, dict[str
     name = "in memory" if given else str(embedder)
     metadata = {"embedder": name, "embedder_hash": checkpoints.tensor_hash(module.state_dict())}
     return module.eval().requires_grad_(False), metadata
-
-
-@torch.no_grad()
-def preview(
-    run: Run, ema: nn.Module, embedder: nn.Module, data, num_images: int, num_sources: int = 0
-) -> None:
-    """Write previews/step_NNNNNN.png: the same pairs each time, swapped by the moving average."""
-    if not run.accelerator.is_main_process:
-        return
-    pairs = draw_pairs(run.seed, NUM_PREVIEWS, num_images, num_sources)
-    x_target, x_source = (images(data, part, run.accelerator) for part in pairs)  # (8, 3, H, W) each
-    rows = {"source": x_source, "target": x_target, "swap": ema(x_target, embedder(x_source))}
-    text = {"Software": "smoothswap_lib.training", "Step": str(run.step), "Profile": run.profile.name}
-    write_preview(run.folder / "previews" / f"step_{run.step:06d}.png", rows, text)

@@ -127,7 +127,8 @@ def measure(out: Path) -> None:
         save_file(
             {k: g for gradients in kept for k, g in gradients.items()}, out / f"{case}-{rank}.safetensors"
         )
-        seen = data.seen[0] if task == "embedder" else data.seen[0] + data.seen[1]  # targets, sources
+        # a swapper reads the previews' two rows first, then targets and sources
+        seen = data.seen[0] if task == "embedder" else data.seen[2] + data.seen[3]
         content = {"seen": seen, "rows": tiny_runs.without_seconds(result.metrics)}
         (out / f"{case}-{rank}.json").write_text(json.dumps(content))
 
