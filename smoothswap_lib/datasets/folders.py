@@ -109,6 +109,11 @@ class IndexedFiles(Sequence):
         names = self._file.read_row_group(piece, columns=["file"], use_threads=False)["file"]
         return self.folder / names[row].as_py()
 
+    def __iter__(self) -> Iterator[Path]:
+        for piece in range(self._file.num_row_groups):
+            table = self._file.read_row_group(piece, columns=["file"], use_threads=False)
+            yield from (self.folder / name for name in table["file"].to_pylist())
+
     def person_numbers(self) -> np.ndarray:
         """(N,) int32: the place in `people` of each image's person."""
         return self._file.read(columns=["person"], use_threads=False)["person"].to_numpy()

@@ -55,9 +55,10 @@ def test_an_index_gives_the_same_images_in_the_same_order(people):
         indexed.files[8]
 
 
-def test_workers_read_by_an_index(people):
+def test_an_indexs_files_are_read_one_by_one_in_pieces_and_in_copies(people):
     folders.write_index(people)
     data = datasets.FaceFolder(people, 8)
+    assert list(data.files) == [data.files[i] for i in range(len(data))]
     # a data set is sent to other processes as it is copied
     assert list(copy.deepcopy(data).files) == list(data.files)
 
