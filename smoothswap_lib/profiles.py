@@ -297,10 +297,10 @@ def _gpu64() -> Profile:
 
 def _gpu128() -> Profile:
     """The same at 128 px: one level more, half the batch."""
-    swapper = {"channel_multipliers": (1, 2, 2, 2, 2), "steps": 30_000, "batch_size": 16, "self_pairs": 2}
+    swapper = {"channel_multipliers": (1, 2, 2, 2, 2), "steps": 40_000, "batch_size": 16, "self_pairs": 2}
     swapper |= {"discriminator_base": 4096, "r1_gamma": 0.2}  # StyleGAN2: 0.0002 x 128^2 / 16
     gpu = _gpu64().override("profile", {"name": "gpu128", "size": 128})
-    return gpu.override("embedder", {"steps": 10_000}).override("swapper", swapper)
+    return gpu.override("embedder", {"steps": 15_000}).override("swapper", swapper)
 
 
 def _paper() -> Profile:
