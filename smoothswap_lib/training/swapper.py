@@ -170,7 +170,7 @@ def swapper_step(
             "discriminator_fake": F.softplus(fake).mean(),
         }
         if with_r1:
-            values |= {"r1": penalty, "r1_share": r1 / (loss_dis + r1)}
+            values |= {"r1": penalty, "r1_loss": r1}  # as it enters the loss: its share is in view
         swapped = (x_source != x_target).flatten(1).any(dim=1)  # (B,) False for self pairs
         values["cos_source"] = mean_cosine(z_swap, z_source, swapped, accelerator)
         if watched:

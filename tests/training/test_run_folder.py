@@ -90,7 +90,7 @@ def test_a_finished_run_holds_what_it_should(finished):
         "learning_rate",
     }
     assert set(finished["swapper"].metrics[0]) == {
-        *("step", "seconds", "learning_rate", "identity", "change", "adversarial", "r1", "r1_share"),
+        *("step", "seconds", "learning_rate", "identity", "change", "adversarial", "r1", "r1_loss"),
         *("discriminator_real", "discriminator_fake", "grad_norm_generator", "grad_norm_discriminator"),
         *("cos_source", "cos_target"),
     }
