@@ -4,11 +4,9 @@ Counted on torch's meta device, where tensors have shapes but no numbers: the pa
 memory, and a step is the very function that trains. Depends on profiles, embedder, training.
 """
 
-import dataclasses
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +18,7 @@ from torch.utils.flop_counter import flop_registry
 from smoothswap_lib import training
 from smoothswap_lib.embedder import Embedder
 from smoothswap_lib.profiles import Profile
-from smoothswap_lib.training import accelerator as engine
+from smoothswap_lib.training.accelerator import checkpoint_gradients
 
 
 @dataclass(frozen=True)
@@ -186,9 +184,6 @@ class _OneProcess:
     def gather(self, tensor: Tensor) -> Tensor:
         return tensor
 
-    def no_sync(self, _network: nn.Module) -> nullcontext:
-        return nullcontext()
-
 
 class SwapperStep:
     """The swapper's networks on a device, with random images: calling it takes one whole step in fp32.
@@ -207,23 +202,21 @@ class SwapperStep:
             ema, _, _ = training.build_swapper(profile, dim)
             embedder = Embedder(profile.embedder.backbone, dim)
             self.images = torch.rand(2, batch, 3, size, size) * 2 - 1
-        if profile.recompute:
-            engine.recompute_blocks(generator)
+        if profile.gradient_checkpointing:
+            checkpoint_gradients(generator)
         optimizers = [
             _ready_adam(generator, numbers.generator_learning_rate, numbers.adam_betas),
             _ready_adam(discriminator, numbers.discriminator_learning_rate, numbers.adam_betas),
         ]
         frozen = [network.eval().requires_grad_(False) for network in (embedder, ema)]
-        self.parts = training.SwapperParts(generator, discriminator, *frozen, *optimizers)
+        self.swapper = training.Swapper(
+            generator, discriminator, *frozen, *optimizers, numbers, _OneProcess()
+        )
         self.gradients = sum(p.nbytes for n in (generator, discriminator) for p in n.parameters())
 
     def __call__(self, with_r1: bool) -> None:
-        numbers = self.profile.swapper
-        if not with_r1:
-            numbers = dataclasses.replace(numbers, r1_gamma=0.0)
-        x_target, x_source = self.images
-        arguments = (x_target, x_source, 0, numbers, _OneProcess(), self.profile.micro_batches)
-        training.swapper_step(self.parts, *arguments)
+        step = 0 if with_r1 else 1  # R1 is in every `r1_interval`-th
+        training.swapper_step(self.swapper, *self.images, step, watched=False)
 
 
 def _ready_adam(network: nn.Module, rate: float, betas: tuple[float, float]) -> torch.optim.Adam:

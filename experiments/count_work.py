@@ -25,7 +25,7 @@ SHARES = (1, 4, 8)  # processes that share a batch
 def count(profile: profiles.Profile) -> dict:
     """One profile's networks and steps."""
     batch = profile.swapper.batch_size
-    recomputed = dataclasses.replace(profile, recompute=True)
+    recomputed = dataclasses.replace(profile, gradient_checkpointing=True)
     steps = {str(n): costs.mean_swapper_work(profile, batch // n) for n in SHARES if batch % n == 0}
     steps |= {
         "recompute": costs.mean_swapper_work(recomputed, batch),

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from smoothswap_lib import checkpoints, evaluation, smoothness
 from smoothswap_lib.datasets import TrueSwap, to_float
-from smoothswap_lib.evaluation import probes
+from smoothswap_lib.evaluation import probes, retrieval
 from smoothswap_lib.smoothness import draw_pairs
 
 PAIRS = 4000
@@ -95,7 +95,7 @@ def table_2(test: TrueSwap, z_test, z_gallery, seed: int) -> dict:
     for r in RATIOS:
         found = smoothness.smoothness_score(z_test, z_gallery, r, PAIRS, seed, people)
         result[f"d_smooth_r{r}"] = interval(found)
-    unique = smoothness.unique_per_interpolation(z_test, z_gallery, 64, 9, seed, people)
+    unique = retrieval.unique_per_interpolation(z_test, z_gallery, 64, 9, seed, people)
     result["unique_of_9"] = {"mean": unique.mean, "deviation": unique.standard_deviation}
     order = np.random.default_rng(seed).permutation(len(z_gallery))
     result["d_smooth_by_gallery"] = {
@@ -193,7 +193,7 @@ def robustness(faces: Faces, embedder, z_test, seed: int) -> dict:
 def measure(faces: Faces, embedder, seed: int = 0) -> dict:
     """All that is measured of one embedder."""
     z_test, z_gallery = (embed_rows(d, np.arange(len(d)), embedder) for d in (faces.test, faces.train))
-    unit = smoothness.mean_pair_distance(z_test, seed=seed)
+    unit = retrieval.mean_pair_distance(z_test, seed=seed)
     return {
         "table_2": table_2(faces.test, z_test, z_gallery, seed),
         "renderer": with_renderer(faces, embedder, z_test),

@@ -10,6 +10,7 @@ vector of the source image. A run that was stopped goes on where it stood.
 import argparse
 import copy
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -42,35 +43,34 @@ class Truth:
 
 def train_oracle(profile, out: Path, data, truth: Truth, embedder: str, seed: int) -> Run:
     """The loop: one generator, one loss; a batch depends on (seed, step) only."""
-    numbers, accelerator = profile.swapper, training.make_accelerator(profile.mixed_precision)
-    embedder, facts = training.frozen_embedder(embedder)
-    facts = {"data": training.data_name(data), "images": len(data), "true_swaps": len(truth), **facts}
-    run = Run(out, "swapper", profile, seed, facts, accelerator, resume=True)
+    config, accelerator = profile.swapper, training.make_accelerator(profile.mixed_precision)
+    embedder, names = training.frozen_embedder(embedder)
+    metadata = {**training.data_metadata(data), "true_swaps": len(truth), **names}
+    run = Run(out, "swapper", profile, seed, metadata, accelerator, resume=True)
     torch.manual_seed(seed)
     generator, _, arguments = training.build_swapper(profile, embedder.dim)
     ema = copy.deepcopy(generator).eval().requires_grad_(False)
-    optimizer = Adam(generator.parameters(), numbers.generator_learning_rate, (0.9, 0.99))
+    optimizer = Adam(generator.parameters(), config.generator_learning_rate, (0.9, 0.99))
     with run.opened({"generator": generator, "ema": ema}, {"generator": optimizer}):
-        for step in run.steps_left():
-            rows = np.random.default_rng([seed, step]).integers(len(truth), size=numbers.batch_size)
+        pairs = np.random.default_rng(seed).integers(len(data), size=(2, training.NUM_PREVIEWS))
+        shown = [data.image_batch(part) for part in pairs]
+        for step in range(run.step, config.steps):
+            rows = np.random.default_rng([seed, step]).integers(len(truth), size=config.batch_size)
             x_source, x_target = (data.image_batch(part[rows]) for part in (truth.source, truth.target))
             with torch.no_grad():
                 z_source = embedder(x_source)  # (B, dim)
             error = F.mse_loss(generator(x_target, z_source), to_float(truth.images[rows]))
             accelerator.backward(error)
-            norm = accelerator.clip_grad_norm_(generator.parameters(), numbers.max_grad_norm)
+            norm = accelerator.clip_grad_norm_(generator.parameters(), config.max_grad_norm or math.inf)
             optimizer.step()
             optimizer.zero_grad()
-            training.update_ema(ema, generator, training.ema_decay_at(step, numbers.ema_decay))
-            run.record(
-                {"error": error.detach(), "grad_norm_generator": norm.detach()},
-                numbers.generator_learning_rate,
-            )
+            training.update_ema(ema, generator, training.ema_decay_at(step, config.ema_decay))
+            values = {"error": error, "grad_norm_generator": norm}
+            run.record(step, values, config.generator_learning_rate)
             if run.due(profile.preview_every):
-                training.preview(run, ema, embedder, data, (len(data), 0), accelerator)
-            run.save_if_due()
-    names = {"embedder": facts["embedder"], "embedder_hash": facts["embedder_hash"]}
-    run.finish(ema, {"network": "Generator", "arguments": json.dumps(arguments), **names})
+                training.preview(run, ema, embedder, *shown)
+            run.log_and_save()
+        run.finish(ema, {"network": "Generator", "arguments": json.dumps(arguments), **names})
     return run
 
 

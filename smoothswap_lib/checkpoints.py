@@ -62,19 +62,21 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing. {_mend(path)}")
+    damaged = CheckpointError(f"{path} is damaged: it has no safetensors header. {_mend(path)}")
     with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > path.stat().st_size:
+            raise damaged
         try:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        except (ValueError, OverflowError, MemoryError) as error:
-            raise CheckpointError(
-                f"{path} is damaged: it has no safetensors header. {_mend(path)}"
-            ) from error
-    metadata = header.get("__metadata__", {}) if isinstance(header, dict) else {}
-    if _METADATA_KEY not in metadata:
+            metadata = dict(json.loads(file.read(length)).get("__metadata__", {}))
+            text = {str(n): str(v) for n, v in json.loads(metadata.get(_METADATA_KEY, "{}")).items()}
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise damaged from error
+    if "tensor_hash" not in text:
         raise CheckpointError(
             f"{path} was not written by smoothswap_lib.checkpoints: it says nothing of its network."
         )
-    return json.loads(metadata[_METADATA_KEY])
+    return text
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -89,7 +91,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         # not memory-mapped: a run overwrites its own state
         tensors = tensors_from_bytes(Path(path).read_bytes())
-    except safetensors.SafetensorError as error:
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged ({error}). {_mend(Path(path))}") from error
     actual = tensor_hash(tensors)
     if actual != metadata["tensor_hash"]:
@@ -166,10 +168,10 @@ def _fill(module: nn.Module, tensors: Mapping[str, Tensor], path: str | Path) ->
 
 
 def save_state(path: str | Path, modules: Mapping[str, nn.Module], optimizers: Mapping, record: dict) -> None:
-    """Write all that a run needs to continue bit for bit: networks, optimizers, randomness, `record`.
+    """Write all that a run needs to continue bit for bit: networks, optimizers, `record`.
 
-    `record` is anything JSON can hold (the step, running sums, ...). Of random generators torch's are kept:
-    batches are drawn from (seed, step), so nothing else in a run remembers anything.
+    `record` is anything JSON can hold (the step, running sums, ...). Batches and first weights are drawn from
+    (seed, step), so no random generator in a run remembers anything.
     """
     tensors = {
         f"module.{n}.{key}": tensor
@@ -182,14 +184,11 @@ def save_state(path: str | Path, modules: Mapping[str, nn.Module], optimizers: M
         groups[name] = state["param_groups"]
         for index, values in state["state"].items():
             tensors |= {f"optimizer.{name}.{index}.{key}": value for key, value in values.items()}
-    tensors["random.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors |= {f"random.cuda.{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
     write_tensors(path, tensors, {"optimizers": json.dumps(groups), "record": json.dumps(record)})
 
 
 def load_state(path: str | Path, modules: Mapping[str, nn.Module], optimizers: Mapping) -> dict:
-    """Put a state of `save_state` back into networks, optimizers and random generators; return its record."""
+    """Put a state of `save_state` back into networks and optimizers; return its record."""
     tensors, metadata = read_tensors(path)
     for name, module in modules.items():
         _fill(module, _under(tensors, f"module.{name}."), path)
@@ -202,10 +201,6 @@ def load_state(path: str | Path, modules: Mapping[str, nn.Module], optimizers: M
         for group in groups[name]:
             group["betas"] = tuple(group["betas"])  # JSON has no tuples
         optimizer.load_state_dict({"state": state, "param_groups": groups[name]})
-    torch.set_rng_state(tensors["random.cpu"])
-    for name, state in _under(tensors, "random.cuda.").items():
-        if int(name) < torch.cuda.device_count():
-            torch.cuda.set_rng_state(state, int(name))
     return json.loads(metadata["record"])
 
 
@@ -248,21 +243,36 @@ def load_generator(name: str | Path = "swapper") -> Generator:
 
 
 def _build(path: Path, network: type[nn.Module]) -> nn.Module:
+    metadata = _metadata_of(path, network)
+    try:
+        module = network(**json.loads(metadata["arguments"]))
+    except (KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path} does not say how to build its {network.__name__} ({error})."
+        ) from error
+    load_weights(path, module)
+    if not all(tensor.isfinite().all() for tensor in module.state_dict().values()):
+        raise CheckpointError(f"{path} holds weights that are not finite. {_mend(path)}")
+    return module.eval()
+
+
+def _metadata_of(path: Path, network: type[nn.Module]) -> dict[str, str]:
     metadata = read_metadata(path)
     if metadata.get("network") != network.__name__:
         raise CheckpointError(
-            f"{path} holds weights of {metadata.get('network')}, {network.__name__} was asked for."
+            f"{path} holds weights of {metadata.get('network', 'an unnamed network')}, "
+            f"{network.__name__} was asked for."
         )
-    module = network(**json.loads(metadata["arguments"]))
-    load_weights(path, module)
-    return module.eval()
+    return metadata
 
 
 @lru_cache(maxsize=2)
 def _swapper(path: Path, _written: int) -> tuple[Generator, Embedder]:
-    metadata = read_metadata(path)
+    metadata = _metadata_of(path, Generator)
+    if not {"embedder", "embedder_hash"} <= metadata.keys():
+        raise CheckpointError(f"{path} does not name its embedder. Pass it: swap(..., embedder=...).")
     embedder_path = weights_path(metadata["embedder"])
-    if read_metadata(embedder_path)["tensor_hash"] != metadata["embedder_hash"]:
+    if _metadata_of(embedder_path, Embedder)["tensor_hash"] != metadata["embedder_hash"]:
         raise CheckpointError(
             f"{path} was trained with another embedder than {embedder_path} is now (tensor hash "
             f"{metadata['embedder_hash']} expected). Pass the right one: swap(..., embedder=...)."

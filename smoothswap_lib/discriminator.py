@@ -111,7 +111,7 @@ class StridedDiscriminator(nn.Module):
         return at_least_float32(self.fc(x.flatten(1)).squeeze(1))  # (B,)
 
 
-FORMS = {"stylegan2": Discriminator, "strided": StridedDiscriminator}  # a profile's `discriminator`
+DISCRIMINATORS = {"stylegan2": Discriminator, "strided": StridedDiscriminator}  # by a profile's name of them
 
 
 def _check_numbers(size: int, base_channels: int, max_channels: int) -> None:

@@ -124,7 +124,10 @@ class ArcFaceHead(nn.Module):
 
     def forward(self, z: Tensor, identity: Tensor) -> Tensor:
         """(B, dim) and (B,) class numbers -> (B, num_identities) logits, for cross-entropy."""
-        cos = F.linear(F.normalize(z, dim=1), F.normalize(self.weight, dim=1))  # (B, num_identities)
+        # in full precision: at s = 64 a cosine of bf16 puts up to .37 of error on a logit
+        with torch.autocast(z.device.type, enabled=False):
+            z = at_least_float32(z)
+            cos = F.linear(F.normalize(z, dim=1), F.normalize(self.weight, dim=1))  # (B, num_identities)
         own = cos.gather(1, identity[:, None])  # (B, 1)
         sin = (1 - own.square()).clamp(min=1e-6).sqrt()  # the root has no finite slope at 0
         with_margin = own * math.cos(self.margin) - sin * math.sin(self.margin)  # cos(angle + margin)

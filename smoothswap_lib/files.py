@@ -3,9 +3,12 @@
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+RENAME_WAITS = (0.05, 0.2, 1.0)  # seconds: on Windows a virus scanner may hold a file that was just written
 
 
 def data_folder() -> Path:
@@ -95,6 +98,15 @@ def write_checksums(folder: str | Path) -> Path:
     return folder / "SHA256SUMS"
 
 
+def _replace(temporary: Path, path: Path) -> None:
+    for seconds in RENAME_WAITS:
+        try:
+            return os.replace(temporary, path)
+        except PermissionError:
+            time.sleep(seconds)
+    return os.replace(temporary, path)
+
+
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it into place on success, remove it on failure."""
@@ -103,6 +115,6 @@ def atomic(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        os.replace(temporary, path)
+        _replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

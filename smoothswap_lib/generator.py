@@ -31,7 +31,9 @@ class Generator(nn.Module):
     `32x32_output` adds its image of changes to the enlarged one from 16 x 16 (output skip).
 
     z goes straight into each block: "we replace this embedding vector with identity embedding" (Sec. 4.2), so
-    no mapping network is invented. The paper's configuration then has 17,725,717 parameters.
+    no mapping network is invented. The paper's configuration then has 17,725,717 parameters. (score_sde has
+    a SiLU before each block's dense layer on the embedding, which there is a dense layer's output. Here it is
+    the identity vector itself, which a SiLU would deform, so there is none.)
 
     Parameters
     ----------
@@ -68,8 +70,8 @@ class Generator(nn.Module):
                 self.encoder[f"{res}x{res}_image"] = conv1x1(3, channels)
                 skip_channels.append(channels)
             for i in range(blocks_per_level):
-                looks = res in attention_resolutions
-                self.encoder[f"{res}x{res}_block{i}"] = block(channels, width * multiplier, attention=looks)
+                attends = res in attention_resolutions
+                self.encoder[f"{res}x{res}_block{i}"] = block(channels, width * multiplier, attention=attends)
                 channels = width * multiplier
                 skip_channels.append(channels)
 
@@ -82,9 +84,9 @@ class Generator(nn.Module):
             if res != resolutions[-1]:
                 self.decoder[f"{res}x{res}_up"] = block(channels, channels, resample="up")
             for i in range(blocks_per_level + 1):
-                looks = res in attention_resolutions and i == blocks_per_level  # only after the last block
+                attends = res in attention_resolutions and i == blocks_per_level  # only after the last block
                 joined = channels + skip_channels.pop()
-                self.decoder[f"{res}x{res}_block{i}"] = block(joined, width * multiplier, attention=looks)
+                self.decoder[f"{res}x{res}_block{i}"] = block(joined, width * multiplier, attention=attends)
                 channels = width * multiplier
             self.decoder[f"{res}x{res}_output"] = nn.Sequential(
                 group_norm(channels), nn.SiLU(), conv3x3(channels, 3, scale=NEAR_ZERO)

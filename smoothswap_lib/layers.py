@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 FIR_TAPS = (1.0, 3.0, 3.0, 1.0)  # a binomial low-pass filter, in both directions
+HALF_PRECISION_LIMIT = 256.0  # StyleGAN2-ADA's conv_clamp: activations beyond it would overflow in fp16
 NEAR_ZERO = 1e-10  # score_sde's init_scale 0: the branch starts silent, but its gradient is not exactly zero
 
 
@@ -184,8 +185,13 @@ class EqualizedLinear(nn.Module):
 
 
 def scaled_leaky_relu(x: Tensor) -> Tensor:
-    """Leaky ReLU of slope 0.2, times sqrt(2) to give back the variance that it takes."""
-    return F.leaky_relu(x, 0.2) * math.sqrt(2)
+    """Leaky ReLU of slope 0.2, times sqrt(2) to give back the variance that it takes.
+
+    In half precision what comes out is clamped to +-256, as in StyleGAN2-ADA's half-precision layers.
+    """
+    x = F.leaky_relu(x, 0.2) * math.sqrt(2)
+    half = x.dtype in (torch.float16, torch.bfloat16)
+    return x.clamp(-HALF_PRECISION_LIMIT, HALF_PRECISION_LIMIT) if half else x
 
 
 def minibatch_stddev(x: Tensor, group_size: int = 4) -> Tensor:
@@ -195,10 +201,8 @@ def minibatch_stddev(x: Tensor, group_size: int = 4) -> Tensor:
     group_size does not divide is dealt out into groups of nearly equal size, none larger than group_size.
 
     With several processes each sees its own images only, as in StyleGAN2. A batch is dealt out to them as it
-    is to the groups (`dealt_share` and `in_parts` of `training.accelerator`). So where group_size divides the
-    images of each, all groups are those of one process with the whole batch
-    (tests/training/test_stddev_groups.py). Where it does not, they are smaller than they could be, and
-    training warns.
+    is to the groups (`training.swapper.shard`). So where group_size divides the images of each, all groups
+    are those of one process with the whole batch. Where it does not, they are smaller, and training warns.
     """
     batch = x.shape[0]
     num_groups = math.ceil(batch / group_size)

@@ -1,4 +1,4 @@
-"""Every number of a run, in one place: quick, laptop, colab, paper.
+"""Every number of a run, in one place: quick, laptop, gpu64, gpu128, paper.
 
 One code and one loop serve all profiles (Sec. 5.1); a profile changes numbers, and names the embedder's trunk
 and the discriminator. Imports nothing.
@@ -14,8 +14,10 @@ from typing import Any
 BACKBONES = ("resnet_small", "resnet50")
 EMBEDDER_LOSSES = ("supcon", "khosla", "ce_lin", "ce_arc")
 DISCRIMINATORS = ("stylegan2", "strided")
-PRECISIONS = ("no", "bf16", "fp16")
+PRECISIONS = ("no", "bf16", "fp16", "auto")
 SMALLEST_MAP = 4  # pixels; both networks end at 4 x 4 at 256 px
+LOWEST_TEMPERATURE = 1e-3  # below it float32 loses the loss's digits
+KINDS = {"int": int, "float": float, "str": str, "bool": bool}
 
 
 def _require(condition: bool, message: str) -> None:
@@ -23,35 +25,28 @@ def _require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
-def _require_type(value: Any, expected: type, name: str) -> None:
-    """Whole numbers pass as floats; nothing else is taken for something that it is not."""
-    accepted = (int, float) if expected is float else (expected,)
-    wrong_bool = isinstance(value, bool) and expected is not bool
-    if wrong_bool or not isinstance(value, accepted):
-        raise ValueError(f"{name} must be of type {expected.__name__}, got {value!r}")
-    if isinstance(value, float):
-        _require(math.isfinite(value), f"{name} must be finite, got {value!r}")
-
-
-def _check_numbers(section: Any, may_be_zero: tuple[str, ...] = ()) -> None:
-    """Check each scalar of a section: of its declared type, and more than 0 (or 0, where that means off)."""
-    kinds = {"int": int, "float": float, "str": str, "bool": bool}
-    for field in dataclasses.fields(section):
-        value = getattr(section, field.name)
-        name = f"{type(section).__name__}.{field.name}"
-        if field.type not in kinds:
+def _check_scalars(config: Any, may_be_zero: tuple[str, ...] = (), **choices: tuple[str, ...]) -> None:
+    """Each scalar has its declared type, is one of its choices, and above 0 (or 0, where that means off)."""
+    for field in dataclasses.fields(config):
+        value, name = getattr(config, field.name), f"{type(config).__name__}.{field.name}"
+        kind = KINDS.get(field.type)
+        if kind is None:
             continue
-        _require_type(value, kinds[field.type], name)
-        if field.type in ("str", "bool"):
-            continue
-        if field.name in may_be_zero:
-            _require(value >= 0, f"{name} must be 0 or more, got {value!r}")
-        else:
-            _require(value > 0, f"{name} must be more than 0, got {value!r}")
-
-
-def _is_power_of_two(number: int) -> bool:
-    return number > 0 and number & (number - 1) == 0
+        accepted = (
+            (int, float) if kind is float else (kind,)
+        )  # whole numbers pass as floats, nothing else does
+        right = isinstance(value, accepted) and (kind is bool or not isinstance(value, bool))
+        _require(right, f"{name} must be of type {kind.__name__}, got {value!r}")
+        if field.name in choices:
+            known = choices[field.name]
+            _require(value in known, f"{field.name} must be one of {known}, got {value!r}")
+        if kind in (int, float):
+            _require(math.isfinite(value), f"{name} must be finite, got {value!r}")
+            least = "0 or more" if field.name in may_be_zero else "more than 0"
+            _require(
+                value > 0 or (value == 0 and field.name in may_be_zero),
+                f"{name} must be {least}, got {value!r}",
+            )
 
 
 @dataclass(frozen=True)
@@ -80,25 +75,19 @@ class EmbedderProfile:
     gray_share: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_numbers(self, may_be_zero=("arc_margin", "color_jitter", "gray_share"))
-        for name in ("color_jitter", "gray_share"):
+        zero = ("arc_margin", "color_jitter", "gray_share")
+        _check_scalars(self, zero, backbone=BACKBONES, loss=EMBEDDER_LOSSES)
+        for name in ("color_jitter", "gray_share", "decay_factor"):
             _require(getattr(self, name) <= 1, f"{name} must be at most 1, got {getattr(self, name)}")
-        _require(self.backbone in BACKBONES, f"backbone must be one of {BACKBONES}, got {self.backbone!r}")
-        _require(self.loss in EMBEDDER_LOSSES, f"loss must be one of {EMBEDDER_LOSSES}, got {self.loss!r}")
-        _require(
-            self.identities_per_batch >= 2,
-            f"identities_per_batch must be 2 or more (one has no negatives), got {self.identities_per_batch}",
-        )
-        _require(
-            self.images_per_identity >= 2,
-            f"images_per_identity must be 2 or more (one has no positive), got {self.images_per_identity}",
-        )
-        _require(
-            isinstance(self.decay_at, tuple)
-            and all(0 < a < b <= 1 for a, b in zip(self.decay_at, (*self.decay_at[1:], 1.0), strict=True)),
-            f"decay_at must be rising fractions of the steps between 0 and 1, got {self.decay_at!r}",
-        )
-        _require(self.decay_factor <= 1, f"decay_factor must be at most 1, got {self.decay_factor}")
+        for name, lack in (("identities_per_batch", "negatives"), ("images_per_identity", "positive")):
+            value = getattr(self, name)
+            _require(value >= 2, f"{name} must be 2 or more (one has no {lack}), got {value}")
+        lowest = f"temperature must be {LOWEST_TEMPERATURE:g} or more, got {self.temperature:g}"
+        _require(self.temperature >= LOWEST_TEMPERATURE, lowest)
+        ends = self.decay_at if isinstance(self.decay_at, tuple) else ()
+        rising = bool(ends) and all(0 < a < b <= 1 for a, b in zip(ends, (*ends[1:], 1.0), strict=True))
+        wanted = "decay_at must be rising fractions of the steps between 0 and 1"
+        _require(rising, f"{wanted}, one or more, got {self.decay_at!r}")
         _require(self.arc_margin < math.pi, f"arc_margin is in radians, below pi, got {self.arc_margin}")
 
     @property
@@ -113,7 +102,7 @@ class SwapperProfile:
 
     `r1_gamma` is StyleGAN2's: gamma / 2 x squared gradient norm is the penalty, every `r1_interval` steps.
     `discriminator` is "stylegan2" (the paper's) or "strided" (DCGAN's form, see `discriminator.py`).
-    `self_pairs` is the number of (x_target, x_target) pairs in a batch. `warmup_steps` 0 means none.
+    `self_pairs` is the number of (x_target, x_target) pairs in a batch. `max_grad_norm` 0 clips nothing.
     """
 
     generator_width: int
@@ -135,43 +124,36 @@ class SwapperProfile:
     self_pairs: int = 1
     adam_betas: tuple[float, float] = (0.0, 0.99)
     r1_interval: int = 16
-    warmup_steps: int = 0
     max_grad_norm: float = 1.0
 
     def __post_init__(self) -> None:
         weights = ("lambda_id", "lambda_chg", "lambda_adv", "r1_gamma")
-        _check_numbers(self, may_be_zero=(*weights, "self_pairs", "ema_decay", "warmup_steps"))
+        zero = (*weights, "self_pairs", "ema_decay", "max_grad_norm")
+        _check_scalars(self, zero, discriminator=DISCRIMINATORS)
         for name in ("channel_multipliers", "attention_resolutions"):
             values = getattr(self, name)
             whole = isinstance(values, tuple) and all(type(v) is int and v > 0 for v in values)
             _require(whole, f"{name} must be a tuple of positive whole numbers, got {values!r}")
-        _require(
-            self.discriminator in DISCRIMINATORS,
-            f"discriminator must be one of {DISCRIMINATORS}, got {self.discriminator!r}",
-        )
         _require(len(self.channel_multipliers) >= 1, "channel_multipliers needs one number a level, got none")
         _require(
-            self.self_pairs <= self.batch_size,
-            f"self_pairs ({self.self_pairs}) cannot be more than batch_size ({self.batch_size})",
+            self.self_pairs < self.batch_size,
+            f"self_pairs ({self.self_pairs}) must be below batch_size ({self.batch_size}): none would swap",
         )
         _require(self.ema_decay < 1, f"ema_decay must be below 1, got {self.ema_decay}")
+        betas = self.adam_betas
+        pair = isinstance(betas, tuple) and len(betas) == 2
+        right = pair and all(isinstance(b, float) and 0 <= b < 1 for b in betas)  # Adam refuses (0, 0.99)
         _require(
-            isinstance(self.adam_betas, tuple)
-            and len(self.adam_betas) == 2
-            and all(isinstance(b, float) and 0 <= b < 1 for b in self.adam_betas),
-            f"adam_betas must be two floats from 0.0 up to, but not including, 1.0, got {self.adam_betas!r}",
+            right, f"adam_betas must be two floats from 0.0 up to, but not including, 1.0, got {betas!r}"
         )
 
 
 @dataclass(frozen=True)
 class Profile:
-    """One way to run the course: image size, precision, how often to log, and the two trainings.
+    """One way to run the course: image size, precision, how often to log and save, and the two trainings.
 
-    The last four say how a machine does the work (`training.accelerator`). `micro_batches` is the number of
-    parts that a process takes its share of a batch in, one after the other, adding up gradients (gradient
-    accumulation). `recompute` saves memory: of a generator's block only the input is kept for the backward
-    pass (gradient checkpointing). `compile_networks` is torch.compile's, for generator and embedder.
-    `loader_workers` is the number of processes that read images beside each training process, on GPUs only.
+    `mixed_precision` "auto" is bf16 or fp16, as the GPU has it; a CPU computes in fp32 whatever is asked.
+    `gradient_checkpointing` saves a GPU's memory: a generator's block keeps only its input for later.
 
     Raises
     ------
@@ -187,63 +169,52 @@ class Profile:
     preview_every: int
     embedder: EmbedderProfile
     swapper: SwapperProfile
-    micro_batches: int = 1
-    recompute: bool = False
-    compile_networks: bool = False
-    loader_workers: int = 0
+    save_every_seconds: float = 60.0  # what a runtime that is taken away may cost
+    gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
-        _check_numbers(self, may_be_zero=("loader_workers",))
+        _check_scalars(self, mixed_precision=PRECISIONS)
         _require(isinstance(self.embedder, EmbedderProfile), "embedder must be an EmbedderProfile")
         _require(isinstance(self.swapper, SwapperProfile), "swapper must be a SwapperProfile")
         _require(
-            self.mixed_precision in PRECISIONS,
-            f"mixed_precision must be one of {PRECISIONS}, got {self.mixed_precision!r}",
-        )
-        _require(
-            _is_power_of_two(self.size) and self.size >= 8,
+            self.size >= 8 and self.size & (self.size - 1) == 0,
             f"size must be a power of two from 8 on (the networks halve it), got {self.size}",
         )
-        resolutions = tuple(self.size >> level for level in range(len(self.swapper.channel_multipliers)))
-        _require(
-            resolutions[-1] >= SMALLEST_MAP,
-            f"{len(resolutions)} channel_multipliers halve {self.size} px to below {SMALLEST_MAP} px",
-        )
+        levels = len(self.swapper.channel_multipliers)
+        resolutions = tuple(self.size >> level for level in range(levels))
+        lowest = f"{levels} channel_multipliers halve {self.size} px to below {SMALLEST_MAP} px"
+        _require(resolutions[-1] >= SMALLEST_MAP, lowest)
         for resolution in self.swapper.attention_resolutions:
-            _require(
-                resolution in resolutions,
-                f"attention resolution {resolution} is none of the generator's {resolutions}",
-            )
+            known = f"attention resolution {resolution} is none of the generator's {resolutions}"
+            _require(resolution in resolutions, known)
 
-    def override(self, section: str, changes: dict[str, Any]) -> Profile:
+    def override(self, task: str, changes: dict[str, Any]) -> Profile:
         """Return a copy with other numbers, checked like any profile.
 
         Parameters
         ----------
-        section : "embedder", "swapper" or "profile" (its own fields: size, mixed_precision, ...)
+        task : "embedder", "swapper" or "profile" (its own fields: size, mixed_precision, ...)
         changes : field -> value; text, as from a command line, is read: "40", "1e-3", "1,2,2,2"
 
         Raises
         ------
         ValueError
-            For an unknown section or field, unreadable text, or an impossible value.
+            For an unknown task or field, unreadable text, or an impossible value.
         """
-        return self.override_all({section: changes})
+        return self.override_all({task: changes})
 
     def override_all(self, changes: dict[str, dict[str, Any]]) -> Profile:
-        """`override` of several sections at once, checked together: a size and the levels that fit it."""
+        """`override` of several parts at once, checked together: a size and the levels that fit it."""
         parts = {}
-        for section, values in changes.items():
-            _require(
-                section in ("embedder", "swapper", "profile"),
-                f"section must be 'embedder', 'swapper' or 'profile', got {section!r}",
-            )
-            old = self if section == "profile" else getattr(self, section)
-            fields = [f.name for f in dataclasses.fields(old) if f.name not in ("embedder", "swapper")]
+        for task, values in changes.items():
+            known = ("embedder", "swapper", "profile")
+            _require(task in known, f"task must be 'embedder', 'swapper' or 'profile', got {task!r}")
+            old = self if task == "profile" else getattr(self, task)
+            fields = [f.name for f in dataclasses.fields(old) if f.name not in known]
             for name in values:
-                _require(name in fields, f"{section} has no number {name!r}; it has {', '.join(fields)}")
+                _require(name in fields, f"{task} has no number {name!r}; it has {', '.join(fields)}")
             new = {name: _read(value, getattr(old, name), name) for name, value in values.items()}
-            parts |= new if section == "profile" else {section: dataclasses.replace(old, **new)}
+            parts |= new if task == "profile" else {task: dataclasses.replace(old, **new)}
         return dataclasses.replace(self, **parts)
 
 
@@ -268,18 +239,12 @@ def _laptop() -> Profile:
     return Profile(
         name="laptop",
         size=64,
-        mixed_precision="no",  # bf16 is 7-8 times slower than fp32 on a CPU without AVX-512
+        mixed_precision="no",
         log_every=10,
         save_every=250,
         preview_every=250,
         # ArcFace's 64 and 0.5 are for thousands of identities; with hundreds the loss starts too steep.
-        embedder=EmbedderProfile(
-            backbone="resnet_small",
-            dim=128,
-            steps=3000,
-            arc_scale=32.0,
-            arc_margin=0.3,
-        ),
+        embedder=EmbedderProfile("resnet_small", dim=128, steps=3000, arc_scale=32.0, arc_margin=0.3),
         swapper=SwapperProfile(
             generator_width=16,
             channel_multipliers=(1, 2, 2, 2),
@@ -307,30 +272,35 @@ def _quick() -> Profile:
     return quick.override("embedder", {"steps": 20}).override("swapper", narrow | few)
 
 
-def _colab() -> Profile:
-    return Profile(
-        name="colab",
-        size=128,
-        mixed_precision="fp16",  # a T4 has no bf16 units
-        log_every=20,
-        save_every=1000,
-        preview_every=1000,
-        embedder=EmbedderProfile(backbone="resnet50", dim=512, steps=10_000, arc_scale=32.0, arc_margin=0.3),
-        swapper=SwapperProfile(
-            generator_width=32,
-            channel_multipliers=(1, 1, 2, 2, 2, 2),
-            blocks_per_level=2,
-            attention_resolutions=(16,),
-            discriminator_base=8192,
-            discriminator_max=256,
-            steps=40_000,
-            generator_learning_rate=1e-3,
-            discriminator_learning_rate=4e-3,
-            r1_gamma=0.41,  # StyleGAN2: 0.0002 x 128^2 / 8
-            ema_decay=0.999,
-        ),
-        loader_workers=2,
-    )
+def _gpu64() -> Profile:
+    """The laptop's recipe at twice its width, with larger batches.
+
+    Sized for a T4 by `experiments/costs.py` with assumed constants; not yet run on a GPU.
+    """
+    laptop = _laptop()
+    embedder = {"backbone": "resnet50", "dim": 512, "steps": 10_000}
+    swapper = {
+        "generator_width": 32,
+        "blocks_per_level": 2,
+        "discriminator_base": 2048,
+        "discriminator_max": 256,
+        "steps": 20_000,
+        "batch_size": 32,
+        "self_pairs": 4,
+        "r1_gamma": 0.0256,  # StyleGAN2: 0.0002 x 64^2 / 32
+        "ema_decay": 0.999,
+    }
+    often = {"log_every": 20, "save_every": 500, "preview_every": 500}
+    gpu = dataclasses.replace(laptop, name="gpu64", mixed_precision="auto", **often)
+    return gpu.override("embedder", embedder).override("swapper", swapper)
+
+
+def _gpu128() -> Profile:
+    """The same at 128 px: one level more, half the batch."""
+    swapper = {"channel_multipliers": (1, 2, 2, 2, 2), "steps": 40_000, "batch_size": 16, "self_pairs": 2}
+    swapper |= {"discriminator_base": 4096, "r1_gamma": 0.2}  # StyleGAN2: 0.0002 x 128^2 / 16
+    gpu = _gpu64().override("profile", {"name": "gpu128", "size": 128})
+    return gpu.override("embedder", {"steps": 15_000}).override("swapper", swapper)
 
 
 def _paper() -> Profile:
@@ -342,7 +312,8 @@ def _paper() -> Profile:
         log_every=50,
         save_every=5000,
         preview_every=5000,
-        embedder=EmbedderProfile(backbone="resnet50", dim=512, steps=101_000),
+        save_every_seconds=600.0,  # a state has 0.6 GB
+        embedder=EmbedderProfile("resnet50", dim=512, steps=101_000),
         swapper=SwapperProfile(
             generator_width=64,
             channel_multipliers=(1, 1, 2, 2, 2, 2, 2),
@@ -356,11 +327,10 @@ def _paper() -> Profile:
             r1_gamma=1.64,  # StyleGAN2: 0.0002 x 256^2 / 8
             ema_decay=0.999,
         ),
-        loader_workers=4,
     )
 
 
-_MAKERS = {"quick": _quick, "laptop": _laptop, "colab": _colab, "paper": _paper}
+_MAKERS = {"quick": _quick, "laptop": _laptop, "gpu64": _gpu64, "gpu128": _gpu128, "paper": _paper}
 
 
 def names() -> tuple[str, ...]:
@@ -370,6 +340,10 @@ def names() -> tuple[str, ...]:
 
 def get(name: str) -> Profile:
     """Return the profile of that name; ValueError if there is none."""
+    if name == "colab":
+        raise ValueError(
+            "the profile 'colab' has become two: gpu64 (an hour on a T4) and gpu128 (an afternoon)"
+        )
     if name not in _MAKERS:
         raise ValueError(f"there is no profile {name!r}; choose one of {', '.join(names())} (profiles.py)")
     return _MAKERS[name]()

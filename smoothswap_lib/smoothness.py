@@ -1,13 +1,11 @@
-"""How smooth an embedding space is: Slerp, d_smooth and retrieval along an interpolation (Sec. 5.5, Fig. 9).
+"""How smooth an embedding space is: Slerp, the nearest image of a gallery, d_smooth (Sec. 5.5).
 
 A space is smooth when a point half-way between two faces lies close to the embedding of some real face.
 Depends on torch and numpy only; embeddings come in as tensors, whoever made them.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -41,24 +39,7 @@ class SmoothnessScore:
         return f"{interval} (r = {self.r:g}, {self.pairs} pairs, {gallery})"
 
 
-@dataclass(frozen=True)
-class UniqueCount:
-    """Different images met along an interpolation: mean and standard deviation over pairs, and each count."""
-
-    mean: float
-    standard_deviation: float
-    points: int
-    gallery_size: int
-    counts: np.ndarray
-
-    def __str__(self) -> str:
-        return (
-            f"{self.mean:.2f} +- {self.standard_deviation:.2f} different images of {self.points} "
-            f"({len(self.counts)} pairs, gallery of {self.gallery_size})"
-        )
-
-
-def _unit(z: Tensor, name: str) -> Tensor:
+def unit(z: Tensor, name: str) -> Tensor:
     """`z` scaled to unit length, refused when it has no direction."""
     if not isinstance(z, Tensor) or z.ndim == 0:
         raise ValueError(f"{name} must be a tensor of embeddings (..., dim), not {type(z).__name__}")
@@ -94,7 +75,7 @@ def slerp(z_a: Tensor, z_b: Tensor, r: float | Tensor) -> Tensor:
     -------
     (B, dim) or (dim,), unit length
     """
-    z_a, z_b = torch.broadcast_tensors(_unit(z_a, "z_a"), _unit(z_b, "z_b"))
+    z_a, z_b = torch.broadcast_tensors(unit(z_a, "z_a"), unit(z_b, "z_b"))
     r = torch.as_tensor(r, dtype=z_a.dtype, device=z_a.device)
     if not bool(((r >= 0) & (r <= 1)).all()):
         raise ValueError(f"the ratio r must lie in [0, 1], got {r.min():g} to {r.max():g}")
@@ -147,7 +128,7 @@ def nearest(z: Tensor, gallery: Tensor, exclude: Tensor | None = None) -> tuple[
     -------
     indices (B,) into the gallery and distances (B,), Euclidean between unit vectors, in [0, 2]
     """
-    z = _unit(z, "z")
+    z = unit(z, "z")
     if z.ndim != 2 or gallery.ndim != 2 or z.shape[1] != gallery.shape[1]:
         raise ValueError(
             f"z and gallery must be (B, dim) and (N, dim), got {tuple(z.shape)}, {tuple(gallery.shape)}"
@@ -158,7 +139,7 @@ def nearest(z: Tensor, gallery: Tensor, exclude: Tensor | None = None) -> tuple[
         rows = slice(start, start + QUERY_BLOCK)
         best = torch.full_like(indices[rows], -math.inf, dtype=z.dtype)
         for offset in range(0, len(gallery), GALLERY_BLOCK):
-            block = _unit(gallery[offset : offset + GALLERY_BLOCK], "gallery").to(z)
+            block = unit(gallery[offset : offset + GALLERY_BLOCK], "gallery").to(z)
             cosine = z[rows] @ block.T  # (rows, block)
             column = exclude[rows] - offset
             row, which = ((column >= 0) & (column < cosine.shape[1])).nonzero(as_tuple=True)
@@ -172,7 +153,7 @@ def nearest(z: Tensor, gallery: Tensor, exclude: Tensor | None = None) -> tuple[
             "a query has no image left to retrieve: its whole gallery is excluded; use a larger gallery"
         )
     # The difference keeps the digits that sqrt(2 - 2 cos) would lose for close neighbors.
-    return indices, torch.linalg.vector_norm(z - _unit(gallery[indices], "gallery").to(z), dim=1)
+    return indices, torch.linalg.vector_norm(z - unit(gallery[indices], "gallery").to(z), dim=1)
 
 
 def draw_pairs(count: int, pairs: int, seed: int, identity=None) -> tuple[np.ndarray, np.ndarray]:
@@ -240,14 +221,14 @@ def smoothness_score(
     identity : (n,), optional; then A and B are two identities, and the interval is over identities
     own : (n,), optional; index in the gallery of each test image itself (-1: not there), never retrieved
     """
-    z = _unit(z, "z")
+    z = unit(z, "z")
     first, second = draw_pairs(len(z), pairs, seed, identity)
     z_a, z_b = z[first], z[second]
     exclude = None if own is None else torch.as_tensor(own)[np.stack([first, second], axis=1)]  # (pairs, 2)
     _, gap = nearest(slerp(z_a, z_b, r), gallery, exclude)
     ratio = _ratio(gap, torch.linalg.vector_norm(z_a - z_b, dim=1))
-    unit = np.arange(len(z)) if identity is None else np.unique(np.asarray(identity), return_inverse=True)[1]
-    return _summary(ratio, unit[first], unit[second], seed, r=r, gallery_size=len(gallery))
+    group = np.arange(len(z)) if identity is None else np.unique(np.asarray(identity), return_inverse=True)[1]
+    return _summary(ratio, group[first], group[second], seed, r=r, gallery_size=len(gallery))
 
 
 def smoothness_score_path(z_path: Tensor, r: float = 0.5, seed: int = 0) -> SmoothnessScore:
@@ -261,89 +242,7 @@ def smoothness_score_path(z_path: Tensor, r: float = 0.5, seed: int = 0) -> Smoo
         raise ValueError(
             f"z_path must be (pairs, 3, dim), in the order A, in-between, B; got {tuple(z_path.shape)}"
         )
-    z_a, z_c, z_b = _unit(z_path, "z_path").unbind(dim=1)
+    z_a, z_c, z_b = unit(z_path, "z_path").unbind(dim=1)
     gap = torch.linalg.vector_norm(slerp(z_a, z_b, r) - z_c, dim=1)
-    unit = np.arange(len(z_path))
-    return _summary(_ratio(gap, torch.linalg.vector_norm(z_a - z_b, dim=1)), unit, unit, seed, r=r)
-
-
-class ImageGenerator(Protocol):
-    """What `generator_path` needs of a GAN, or of anything else that draws faces from codes."""
-
-    def sample(self, count: int, seed: int) -> Tensor:
-        """`count` random codes y, (count, ...)."""
-
-    def interpolate(self, y_a: Tensor, y_b: Tensor, r: float) -> Tensor:
-        """g(Lerp(y_A, y_B; r)) of each pair, images (B, 3, H, W) in [-1, 1]; g(y_A) at r = 0, g(y_B) at 1."""
-
-
-@torch.no_grad()
-def generator_path(
-    generator: ImageGenerator,
-    embedder: Callable[[Tensor], Tensor],
-    r: float = 0.5,
-    pairs: int = 4000,
-    seed: int = 0,
-    batch_size: int = 64,
-) -> Tensor:
-    """Embeddings of A, of the image that the generator draws between, and of B: (pairs, 3, dim).
-
-    For `smoothness_score_path`. The paper takes StyleGAN2, whose codes y are those of its W space (Sec. 5.5).
-    """
-    y_a, y_b = generator.sample(2 * pairs, seed).chunk(2)
-    parts = [
-        torch.stack([embedder(generator.interpolate(a, b, ratio)) for ratio in (0.0, r, 1.0)], dim=1)
-        for a, b in zip(y_a.split(batch_size), y_b.split(batch_size), strict=True)
-    ]
-    return torch.cat(parts)
-
-
-def path_ratios(points: int = 9) -> Tensor:
-    """The interpolating points of Fig. 9, without the two ends: .1, .2, ... .9 for nine."""
-    return torch.arange(1, points + 1) / (points + 1)
-
-
-def retrieval_path(
-    z_a: Tensor, z_b: Tensor, gallery: Tensor, points: int = 9, exclude=None
-) -> tuple[Tensor, int]:
-    """The gallery images met on the way from A to B, and how many of them differ (Fig. 9).
-
-    Parameters
-    ----------
-    z_a, z_b : (dim,)
-    exclude : gallery indices never retrieved, such as those of A and B themselves
-
-    Returns
-    -------
-    indices (points,) into the gallery, and the number of different ones
-    """
-    z = slerp(z_a.expand(points, -1), z_b.expand(points, -1), path_ratios(points).to(z_a.device))
-    if exclude is not None:
-        exclude = torch.as_tensor(exclude).reshape(1, -1).expand(points, -1)
-    indices, _ = nearest(z, gallery, exclude)
-    return indices, len(indices.unique())
-
-
-def path_distances(z_a: Tensor, z_b: Tensor, z_path: Tensor) -> tuple[Tensor, Tensor]:
-    """Distances of the retrieved embeddings (points, dim) to A and to B: the graph of Fig. 9."""
-    z_a, z_b, z_path = _unit(z_a, "z_a"), _unit(z_b, "z_b"), _unit(z_path, "z_path")
-    return torch.linalg.vector_norm(z_path - z_a, dim=-1), torch.linalg.vector_norm(z_path - z_b, dim=-1)
-
-
-def mean_pair_distance(z: Tensor, pairs: int = 4000, seed: int = 0) -> float:
-    """Average distance of random pairs, the unit of length in Fig. 9's graph."""
-    first, second = draw_pairs(len(z), pairs, seed)
-    z = _unit(z, "z")
-    return torch.linalg.vector_norm(z[first] - z[second], dim=1).mean().item()
-
-
-def unique_per_interpolation(
-    z: Tensor, gallery: Tensor, pairs: int = 64, points: int = 9, seed: int = 0, identity=None, own=None
-) -> UniqueCount:
-    """Different images retrieved along an interpolation; few means a lumpy space (end of Sec. 5.5)."""
-    counts = []
-    for a, b in zip(*draw_pairs(len(z), pairs, seed, identity), strict=True):
-        exclude = None if own is None else [int(own[a]), int(own[b])]
-        counts.append(retrieval_path(z[a], z[b], gallery, points, exclude)[1])
-    counts = np.array(counts)
-    return UniqueCount(float(counts.mean()), float(counts.std(ddof=1)), points, len(gallery), counts)
+    group = np.arange(len(z_path))
+    return _summary(_ratio(gap, torch.linalg.vector_norm(z_a - z_b, dim=1)), group, group, seed, r=r)

@@ -137,9 +137,9 @@ def test_a_crash_before_the_rename_leaves_the_old_file(tmp_path, monkeypatch, mo
     assert checkpoints.load_weights(path, small())["step"] == "1"
 
 
-def test_a_state_continues_optimizer_and_randomness(tmp_path):
+def test_a_state_continues_networks_and_optimizers(tmp_path):
     def step(module, optimizer):
-        module(torch.randn(5, 3)).square().sum().backward()
+        module(torch.arange(15.0).sin().view(5, 3)).square().sum().backward()
         optimizer.step()
         optimizer.zero_grad()
 
@@ -153,7 +153,6 @@ def test_a_state_continues_optimizer_and_randomness(tmp_path):
 
     b = small()
     other = torch.optim.Adam(b.parameters(), 0.5)
-    torch.manual_seed(99)
     assert checkpoints.load_state(tmp_path / "s", {"net": b}, {"net": other}) == record
     assert other.param_groups[0]["betas"] == (0.0, 0.99)
     for _ in range(3):
@@ -236,3 +235,44 @@ def test_half_precision_halves_the_file_and_is_one_network_in_memory_and_on_disk
     with pytest.raises(CheckpointError, match="too large for half precision: 0.weight"):
         checkpoints.save_weights(tmp_path / "half.safetensors", module, half=True)
     checkpoints.load_weights(tmp_path / "half.safetensors", loaded)  # the file before is whole
+
+
+def test_a_file_of_something_else_ends_in_one_line(shipped_folder, tmp_path):
+    """Each says which network was expected, or what is in the file."""
+    images = torch.zeros(1, 3, 16, 16)
+    content = (shipped_folder / "swapper.safetensors").read_bytes()
+    text = checkpoints.read_metadata(shipped_folder / "swapper.safetensors")
+    network = Generator(16, 8, (1, 1), 1, (8,), 8)
+
+    def saved(name, **changes):
+        kept = {key: value for key, value in (text | changes).items() if value is not None}
+        checkpoints.save_weights(tmp_path / f"{name}.safetensors", network, kept)
+        return tmp_path / f"{name}.safetensors"
+
+    def raw(name, file):
+        (tmp_path / f"{name}.safetensors").write_bytes(file)
+        return tmp_path / f"{name}.safetensors"
+
+    header = len(content).to_bytes(8, "little")
+    lost = saved("no_arguments", arguments=None)
+    cases = {
+        "supcon": "supcon.safetensors holds weights of Embedder, Generator was asked for",
+        saved("unnamed", network=None): "weights of an unnamed network, Generator was asked for",
+        lost: "does not say how to build its Generator",
+        saved("words", arguments="many"): "does not say how to build",
+        saved("wrong", arguments='{"size": 16, "depth": 3}'): "does not say how to build .*depth",
+        saved("sizes", arguments='{"size": 15}'): "does not say how to build",
+        saved("alone", embedder=None): "does not name its embedder",
+        saved("turned", embedder="swapper"): "holds weights of Generator, Embedder was asked for",
+        raw("text", b"hello, this is a letter and no network"): "has no safetensors header",
+        raw("list", (2).to_bytes(8, "little") + b"[]"): "has no safetensors header",
+        raw("deep", (2 * 10**5).to_bytes(8, "little") + b"[" * 10**5 + b"]" * 10**5): "no safetensors header",
+        raw("long", header + b"{}"): "has no safetensors header",
+        raw("other", (2).to_bytes(8, "little") + b"{}"): "was not written by smoothswap_lib.checkpoints",
+    }
+    for path, why in cases.items():
+        with pytest.raises(CheckpointError, match=why):
+            smoothswap_lib.swap(images, images, path)
+    network.middle["block0"].conv0.weight.data[0, 0, 0, 0] = float("nan")
+    with pytest.raises(CheckpointError, match="nan.safetensors holds weights that are not finite"):
+        smoothswap_lib.swap(images, images, saved("nan"))

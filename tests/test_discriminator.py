@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from smoothswap_lib import layers, losses
-from smoothswap_lib.discriminator import FORMS, Discriminator, DownBlock, StridedDiscriminator
+from smoothswap_lib.discriminator import DISCRIMINATORS, Discriminator, DownBlock, StridedDiscriminator
 
 SMALL = {"size": 16, "base_channels": 128, "max_channels": 16}
 
@@ -146,26 +146,26 @@ def test_the_filter_hides_a_checkerboard_that_the_strided_form_sees():
     assert changed[..., 2:-2, 2:-2].abs().max() > 0.1
 
 
-@pytest.mark.parametrize("form", FORMS.values())
+@pytest.mark.parametrize("form", DISCRIMINATORS.values())
 @pytest.mark.parametrize("size", [4, 48, 0])
 def test_impossible_sizes_are_refused(form, size):
     with pytest.raises(ValueError, match="size must be a power of two from 8 on"):
         form(size)
 
 
-@pytest.mark.parametrize("form", FORMS.values())
+@pytest.mark.parametrize("form", DISCRIMINATORS.values())
 def test_impossible_channels_are_refused(form):
     with pytest.raises(ValueError, match="base_channels must be 64"):
         form(64, base_channels=32)
 
 
-@pytest.mark.parametrize("form", FORMS.values())
+@pytest.mark.parametrize("form", DISCRIMINATORS.values())
 def test_images_of_another_size_are_refused(form):
     with pytest.raises(ValueError, match=r"images must be \(B, 3, 16, 16\), got \(2, 3, 32, 32\)"):
         form(**SMALL)(torch.zeros(2, 3, 32, 32))
 
 
-@pytest.mark.parametrize("form", FORMS.values())
+@pytest.mark.parametrize("form", DISCRIMINATORS.values())
 def test_layers_of_the_discriminator_are_the_librarys(form):
     kinds = (layers.EqualizedConv2d, layers.EqualizedLinear)
     leaves = [m for m in form(**SMALL).modules() if not list(m.children())]

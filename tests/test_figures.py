@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from smoothswap_lib import figures
+from smoothswap_lib.evaluation import plots
 
 
 @pytest.fixture(autouse=True)
@@ -162,7 +163,7 @@ def scores(seed=0):
 
 def test_histograms_sum_to_one_and_name_the_auc():
     same, different = scores()
-    figure = figures.cosine_histograms({"a": same, "b": same}, {"a": different, "b": different})
+    figure = plots.cosine_histograms({"a": same, "b": same}, {"a": different, "b": different})
     assert len(figure.axes) == 2
     assert labels(figure)[0] == ("cosine of the pair", "share of pairs")
     wins = np.mean(same[:, None] > different[None])
@@ -173,23 +174,10 @@ def test_histograms_sum_to_one_and_name_the_auc():
     drawn(figure)
 
 
-def test_roc_begins_at_its_floor_and_ends_at_one():
-    same, different = scores(1)
-    data = (np.concatenate([same, different]), np.repeat([True, False], [200, 300]))
-    figure = figures.verification_roc({"ours": data}, floor=0.01)
-    line = figure.axes[0].lines[0]
-    assert line.get_xdata()[0] == 0.01
-    assert (line.get_xdata()[-1], line.get_ydata()[-1]) == (1, 1)
-    fourth = np.sort(different)[-4]  # above it are three of 300 false accepts, one in a hundred
-    assert line.get_ydata()[0] == pytest.approx(np.mean(same > fourth), abs=1e-9)
-    assert all(labels(figure)[0])
-    assert "AUC" in figure.axes[0].get_legend().get_texts()[0].get_text()
-
-
 def test_retrieval_strip_frames_what_repeats():
     x = images(4, 3, 16, 16)
     indices = {"smooth": [0, 1, 2, 3], "lumpy": torch.tensor([1, 1, 2, 1])}
-    figure = figures.retrieval_strip(
+    figure = plots.retrieval_strip(
         x[0], x[3], {name: x[torch.as_tensor(i)] for name, i in indices.items()}, indices
     )
     ax = figure.axes[0]
@@ -201,7 +189,7 @@ def test_retrieval_strip_frames_what_repeats():
 
 def test_interpolation_graph_shows_all_points():
     to_a = torch.linspace(0.1, 1.5, 9)
-    figure = figures.interpolation_graph({"a": (to_a / 2, to_a.flip(0) / 2), "b": (to_a, to_a.flip(0))})
+    figure = plots.interpolation_graph({"a": (to_a / 2, to_a.flip(0) / 2), "b": (to_a, to_a.flip(0))})
     assert len(figure.axes) == 2
     assert labels(figure)[0] == ("ratio r from A to B", "distance / mean of random pairs")
     np.testing.assert_allclose(figure.axes[1].lines[0].get_xdata(), np.arange(1, 10) / 10)
@@ -214,7 +202,7 @@ def test_difference_maps_share_one_scale_about_zero():
     y = x.clone()
     y[0] += 0.5
     y[1, 1] -= 0.5
-    figure = figures.difference_maps(y, x, ["up", "green down", "same"], "title", limit=0.5)
+    figure = plots.difference_maps(y, x, ["up", "green down", "same"], "title", limit=0.5)
     maps = [ax.images[0] for ax in figure.axes[:3]]
     assert len(figure.axes) == 4  # three maps and the color bar
     assert figure.axes[3].get_ylabel()
@@ -222,7 +210,7 @@ def test_difference_maps_share_one_scale_about_zero():
     values = [float(shown.get_array().mean()) for shown in maps]
     np.testing.assert_allclose(values, [0.5, -0.5 * 0.7152, 0], atol=1e-6)
     drawn(figure)
-    assert len(figures.difference_maps(x, x).axes) == 4  # no difference at all still has a scale
+    assert len(plots.difference_maps(x, x).axes) == 4  # no difference at all still has a scale
 
 
 def test_signed_colors_rise_in_lightness_and_are_neutral_at_zero():
@@ -239,7 +227,7 @@ def test_line_colors_differ_in_grey_or_in_dashes():
 
 def test_paper_bars_hatch_the_paper_and_leave_out_what_is_unknown():
     ours, paper = {"A": 0.3, "B": 0.5}, {"A": 0.135, "B": None, "C": 0.38}
-    figure = figures.paper_bars(ours, paper, "d_smooth", "ours (quick)", {"A": (0.25, 0.36)})
+    figure = plots.paper_bars(ours, paper, "d_smooth", "ours (quick)", {"A": (0.25, 0.36)})
     ax = figure.axes[0]
     bars = [bar for container in ax.containers[:] for bar in getattr(container, "patches", [])]
     assert [round(bar.get_height(), 3) for bar in bars] == [0.3, 0.5, 0.135, 0.38]
@@ -251,7 +239,7 @@ def test_paper_bars_hatch_the_paper_and_leave_out_what_is_unknown():
 
 
 def test_kernel_response_is_the_fourier_transform():
-    figure = figures.kernel_response({"box": [1, 1], "FIR": [1, 3, 3, 1]})
+    figure = plots.kernel_response({"box": [1, 1], "FIR": [1, 3, 3, 1]})
     taps, response = figure.axes
     np.testing.assert_allclose(taps.lines[1].get_ydata(), np.array([1, 3, 3, 1]) / 8)
     f = response.lines[0].get_xdata()

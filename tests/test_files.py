@@ -1,6 +1,7 @@
 """Checksums and writing whole files."""
 
 import hashlib
+import os
 
 import pytest
 
@@ -108,3 +109,18 @@ def test_atomic_writes_whole_files_or_none(tmp_path):
         stop_in_the_middle()
     assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
     assert path.read_text(encoding="utf-8") == "first"
+
+
+def test_a_rename_that_is_refused_once_is_tried_again(tmp_path, monkeypatch):
+    kept, calls = os.replace, []
+
+    def refuse_once(source, target):
+        calls.append(target)
+        if len(calls) == 1:
+            raise PermissionError("a virus scanner reads it")
+        kept(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse_once)
+    with files.atomic(tmp_path / "a.txt") as path:
+        path.write_text("whole")
+    assert (tmp_path / "a.txt").read_text() == "whole" and len(calls) == 2

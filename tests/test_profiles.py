@@ -6,15 +6,17 @@ import pytest
 
 from smoothswap_lib import profiles
 
-NAMES = ("quick", "laptop", "colab", "paper")
+NAMES = ("quick", "laptop", "gpu64", "gpu128", "paper")
 
 
 def test_names_and_get():
     assert profiles.names() == NAMES
     for name in NAMES:
         assert profiles.get(name).name == name
-    with pytest.raises(ValueError, match=r"no profile 'huge'.*quick, laptop, colab, paper"):
+    with pytest.raises(ValueError, match=r"no profile 'huge'.*quick, laptop, gpu64, gpu128, paper"):
         profiles.get("huge")
+    with pytest.raises(ValueError, match="gpu64 .*gpu128"):
+        profiles.get("colab")
 
 
 def test_paper_profile_has_the_numbers_of_section_5_1():
@@ -54,6 +56,12 @@ def test_quick_has_the_laptop_networks_at_half_their_width_and_tens_of_steps():
     assert 10 <= quick.swapper.steps < 100
 
 
+def test_every_profile_but_the_papers_trains_at_a_size_that_ships():
+    sizes = {name: profiles.get(name).size for name in NAMES}
+    assert sizes == {"quick": 64, "laptop": 64, "gpu64": 64, "gpu128": 128, "paper": 256}
+    assert {profiles.get(name).mixed_precision for name in ("gpu64", "gpu128")} == {"auto"}
+
+
 def test_profiles_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         profiles.get("quick").size = 32
@@ -91,7 +99,12 @@ IMPOSSIBLE = [
     ("swapper", {"channel_multipliers": ()}, "one number a level"),
     ("swapper", {"channel_multipliers": (1, 0)}, "positive whole numbers"),
     ("swapper", {"channel_multipliers": (1, 1.5)}, "positive whole numbers"),
-    ("swapper", {"self_pairs": 9}, r"self_pairs \(9\) cannot be more than batch_size \(8\)"),
+    ("swapper", {"self_pairs": 9}, r"self_pairs \(9\) must be below batch_size \(8\)"),
+    (
+        "swapper",
+        {"batch_size": 1},
+        r"self_pairs \(1\) must be below batch_size \(1\): none would swap",
+    ),
     ("swapper", {"self_pairs": -1}, "0 or more"),
     ("swapper", {"steps": 0}, "steps must be more than 0"),
     ("swapper", {"steps": -3}, "steps must be more than 0"),
@@ -105,10 +118,14 @@ IMPOSSIBLE = [
     ("swapper", {"adam_betas": (0.9,)}, "adam_betas"),
     ("swapper", {"adam_betas": (0, 0.99)}, "two floats"),  # torch's Adam takes no mixture of int and float
     ("swapper", {"r1_interval": 0}, "more than 0"),
-    ("swapper", {"max_grad_norm": 0.0}, "more than 0"),
+    ("swapper", {"max_grad_norm": -1.0}, "0 or more"),
     ("embedder", {"backbone": "vgg"}, "backbone must be one of"),
     ("embedder", {"loss": "triplet"}, "loss must be one of"),
     ("embedder", {"temperature": 0.0}, "more than 0"),
+    ("embedder", {"temperature": "1e-40"}, "temperature must be 0.001 or more, got 1e-40"),
+    ("embedder", {"decay_at": ""}, "rising fractions of the steps between 0 and 1, one or more"),
+    ("profile", {"save_every_seconds": 0}, "more than 0"),
+    ("profile", {"gradient_checkpointing": "1"}, "cannot read '1' as bool"),
     ("embedder", {"identities_per_batch": 1}, "no negatives"),
     ("embedder", {"images_per_identity": 1}, "no positive"),
     ("embedder", {"decay_at": (0.9, 0.6)}, "decay_at"),
@@ -117,13 +134,13 @@ IMPOSSIBLE = [
     ("embedder", {"arc_margin": 4.0}, "radians"),
     ("embedder", {"step": 3}, "embedder has no number 'step'; it has backbone"),
     ("profile", {"swapper": None}, "has no number 'swapper'"),
-    ("optimizer", {"steps": 3}, "section must be"),
+    ("optimizer", {"steps": 3}, "task must be"),
     ("swapper", {"steps": "many"}, "steps: cannot read 'many' as int"),
     ("swapper", {"channel_multipliers": "1,two"}, "channel_multipliers: cannot read"),
 ]
 
 
-@pytest.mark.parametrize(("section", "changes", "message"), IMPOSSIBLE)
-def test_impossible_numbers_are_refused_in_words(section, changes, message):
+@pytest.mark.parametrize(("task", "changes", "message"), IMPOSSIBLE)
+def test_impossible_numbers_are_refused_in_words(task, changes, message):
     with pytest.raises(ValueError, match=message):
-        profiles.get("quick").override(section, changes)
+        profiles.get("quick").override(task, changes)

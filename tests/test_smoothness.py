@@ -8,6 +8,7 @@ import torch
 from scipy.spatial.transform import Rotation, Slerp
 
 from smoothswap_lib import smoothness
+from smoothswap_lib.evaluation import retrieval
 
 
 def unit(*shape, seed=0):
@@ -99,7 +100,7 @@ def test_an_image_is_never_its_own_neighbor():
     assert torch.equal(smoothness.nearest(z, z)[0], own)
     assert not (smoothness.nearest(z, z, own)[0] == own).any()
     for a, b in zip(*smoothness.draw_pairs(30, 20, 0), strict=True):
-        indices, _ = smoothness.retrieval_path(z[a], z[b], z, exclude=[a, b])
+        indices, _ = retrieval.retrieval_path(z[a], z[b], z, exclude=[a, b])
         assert a not in indices
         assert b not in indices
     with pytest.raises(ValueError, match="excluded"):
@@ -200,51 +201,15 @@ def test_score_of_a_generator():
         smoothness.smoothness_score_path(z_a)
 
 
-class Arc:
-    """Draws a flat image whose color is a point of the unit sphere at the code's angle."""
-
-    def sample(self, count, seed):
-        return torch.rand(count, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 2
-
-    def interpolate(self, y_a, y_b, r):
-        angle = (1 - r) * y_a + r * y_b  # (B, 1)
-        color = torch.cat([angle.cos(), angle.sin(), torch.zeros_like(angle)], dim=1)
-        return color[:, :, None, None].expand(-1, -1, 4, 4)
-
-
-def test_the_generator_score_is_zero_for_an_even_generator_and_known_for_a_bent_one():
-    def mean_color(x):
-        return x.mean(dim=(2, 3))
-
-    straight = smoothness.generator_path(Arc(), mean_color, r=0.25, pairs=50, seed=3, batch_size=7)
-    assert straight.shape == (50, 3, 3)
-    # Lerp of the angle is Slerp of the color, so that nothing lies between the two
-    assert smoothness.smoothness_score_path(straight, r=0.25).mean == pytest.approx(0, abs=1e-7)
-
-    class Stuck(Arc):
-        def interpolate(self, y_a, y_b, r):
-            return super().interpolate(y_a, y_b, float(r > 0.5))  # jumps half-way: C is A
-
-    stuck = smoothness.generator_path(Stuck(), mean_color, r=0.5, pairs=50, seed=3)
-    y_a, y_b = Arc().sample(100, 3).chunk(2)
-    omega = (y_a - y_b).abs()[:, 0]
-    expected = (torch.sin(omega / 4) / torch.sin(omega / 2)).mean().item()
-    assert smoothness.smoothness_score_path(stuck, r=0.5).mean == pytest.approx(expected, rel=1e-6)
-    with pytest.raises(ValueError, match="collapsed"):
-        smoothness.smoothness_score_path(
-            smoothness.generator_path(Arc(), lambda x: torch.ones(len(x), 3), pairs=4)
-        )
-
-
 def test_retrieval_path_walks_through_the_gallery_in_order():
     gallery = circle(torch.linspace(0, math.pi / 2, 11))
-    indices, unique = smoothness.retrieval_path(gallery[0], gallery[10], gallery)
+    indices, unique = retrieval.retrieval_path(gallery[0], gallery[10], gallery)
     assert indices.tolist() == list(range(1, 10))
     assert unique == 9
-    indices, unique = smoothness.retrieval_path(gallery[0], gallery[10], gallery[[0, 10]])
+    indices, unique = retrieval.retrieval_path(gallery[0], gallery[10], gallery[[0, 10]])
     assert set(indices.tolist()) == {0, 1}
     assert unique == 2
-    to_a, to_b = smoothness.path_distances(gallery[0], gallery[10], gallery[1:10])
+    to_a, to_b = retrieval.path_distances(gallery[0], gallery[10], gallery[1:10])
     assert (to_a.diff() > 0).all()
     assert torch.allclose(to_a, to_b.flip(0))
     torch.testing.assert_close(to_a, 2 * torch.sin(torch.arange(1, 10, dtype=torch.float64) * math.pi / 40))
@@ -252,8 +217,8 @@ def test_retrieval_path_walks_through_the_gallery_in_order():
 
 def test_unique_per_interpolation_tells_smooth_from_lumpy():
     z = circle(torch.linspace(0, math.pi / 2, 40))
-    dense = smoothness.unique_per_interpolation(z, circle(torch.linspace(0, 2, 4000)), pairs=16)
-    lumpy = smoothness.unique_per_interpolation(z, circle([0.0, 1.0]), pairs=16)
+    dense = retrieval.unique_per_interpolation(z, circle(torch.linspace(0, 2, 4000)), pairs=16)
+    lumpy = retrieval.unique_per_interpolation(z, circle([0.0, 1.0]), pairs=16)
     assert dense.mean == 9
     assert dense.standard_deviation == 0
     assert 1 <= lumpy.mean <= 2
@@ -264,4 +229,4 @@ def test_unique_per_interpolation_tells_smooth_from_lumpy():
 
 
 def test_mean_pair_distance_of_random_directions_is_the_square_root_of_two():
-    assert smoothness.mean_pair_distance(unit(500, 512, seed=19)) == pytest.approx(math.sqrt(2), abs=0.01)
+    assert retrieval.mean_pair_distance(unit(500, 512, seed=19)) == pytest.approx(math.sqrt(2), abs=0.01)

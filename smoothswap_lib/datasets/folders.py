@@ -172,10 +172,18 @@ class IndexedFiles(Sequence):
         piece, row = divmod(range(len(self))[index], INDEX_PIECE)
         # no threads: a forked worker has none of its parent's
         names = self._file.read_row_group(piece, columns=["file"], use_threads=False)["file"]
-        name = Path(names[row].as_py())
+        return self._inside(names[row].as_py())
+
+    def _inside(self, text: str) -> Path:
+        name = Path(text)
         if name.is_absolute() or ".." in name.parts:
             raise ValueError(f"{self.folder / INDEX} leaves its folder ({name}); remove it")
         return self.folder / name
+
+    def __iter__(self) -> Iterator[Path]:
+        for piece in range(self._file.num_row_groups):
+            table = self._file.read_row_group(piece, columns=["file"], use_threads=False)
+            yield from (self._inside(name) for name in table["file"].to_pylist())
 
     def owner_numbers(self) -> np.ndarray:
         """(N,) int32: the place in `owners` of each image's owner."""

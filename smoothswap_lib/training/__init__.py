@@ -5,52 +5,45 @@ python -m smoothswap_lib.training embedder|swapper --profile P --out DIR [--resu
 """
 
 from smoothswap_lib.training.accelerator import make_accelerator
-from smoothswap_lib.training.embedder import (
-    classifier_head,
-    decayed_learning_rate,
-    embedder_loss,
-    embedder_step,
-    train_embedder,
+from smoothswap_lib.training.embedder import decayed_learning_rate, train_embedder
+from smoothswap_lib.training.previews import NUM_PREVIEWS, preview, write_preview
+from smoothswap_lib.training.run_folder import (
+    Interrupted,
+    NonFiniteError,
+    Run,
+    RunError,
+    StoppedError,
+    TrainingResult,
 )
-from smoothswap_lib.training.run_folder import NonFiniteError, Run, RunError, TrainingResult, write_preview
-from smoothswap_lib.training.settings import apply_settings, data_name, open_data
-from smoothswap_lib.training.shipping import model_card, ship
+from smoothswap_lib.training.settings import apply_settings, data_metadata, open_data
+from smoothswap_lib.training.shipping import ship
 from smoothswap_lib.training.swapper import (
-    NUM_PREVIEWS,
-    SwapperParts,
+    Swapper,
     build_swapper,
-    discriminator_step,
     ema_decay_at,
     frozen_embedder,
-    generator_step,
-    preview,
     swapper_batch,
     swapper_step,
     train_swapper,
     update_ema,
-    warm_up,
 )
 
 __all__ = [
     "NUM_PREVIEWS",
+    "Interrupted",
     "NonFiniteError",
     "Run",
     "RunError",
-    "SwapperParts",
+    "StoppedError",
+    "Swapper",
     "TrainingResult",
     "apply_settings",
     "build_swapper",
-    "classifier_head",
-    "data_name",
+    "data_metadata",
     "decayed_learning_rate",
-    "discriminator_step",
     "ema_decay_at",
-    "embedder_loss",
-    "embedder_step",
     "frozen_embedder",
-    "generator_step",
     "make_accelerator",
-    "model_card",
     "open_data",
     "preview",
     "ship",
@@ -59,6 +52,5 @@ __all__ = [
     "train_embedder",
     "train_swapper",
     "update_ema",
-    "warm_up",
     "write_preview",
 ]

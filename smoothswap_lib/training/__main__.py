@@ -5,8 +5,8 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from smoothswap_lib import checkpoints, profiles, training
-from smoothswap_lib.training.run_folder import NonFiniteError, RunError
+from smoothswap_lib import profiles, training
+from smoothswap_lib.training.run_folder import Interrupted, NonFiniteError, StoppedError
 from smoothswap_lib.training.settings import apply_settings
 from smoothswap_lib.training.shipping import check_ship_name, ship
 
@@ -22,50 +22,56 @@ examples:
   accelerate launch -m smoothswap_lib.training swapper --profile paper --faces FFHQ --embedder EMBEDDER \\
       --out RUN --resume
 
-Ctrl-C saves the run; --resume continues it, on another number of GPUs if need be. `accelerate launch` (or
-`torchrun --nproc_per_node 8 -m smoothswap_lib.training ...`) starts one process a GPU; they share each batch.
+A run is saved every minute and on Ctrl-C, SIGTERM and SIGHUP; --resume continues it, on another number of
+GPUs if need be. `accelerate launch` (or `torchrun --nproc_per_node 8 -m smoothswap_lib.training ...`) starts
+one process a GPU; they share each batch.
 """
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; exits with 2 for a wrong request, 1 for a run that failed, 130 after Ctrl-C."""
+    """Run the command line.
+
+    Exits with 2 for a wrong request, 1 for a run that failed, 128 + the signal's number for one that was told
+    to stop (130 after Ctrl-C). Everything that is to be expected ends in one line, here.
+    """
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        profile = apply_settings(profiles.get(options.profile), options.section, options.set)
-        data, sources = open_sets(options, profile.size)
-        if options.ship:
-            check_ship_name(options.ship)
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
-    try:
-        if options.section == "embedder":
-            result = training.train_embedder(profile, options.out, data, options.seed, options.resume)
-        else:
-            result = training.train_swapper(
-                profile, options.out, data, options.embedder, options.seed, options.resume, sources=sources
-            )
+        result = _train(options)
         if PartialState().is_main_process:
             print(f"{result.folder / 'weights.safetensors'}: {result.steps} steps, {result.seconds:.0f} s")
             if options.ship:
                 print(f"shipped {ship(result.folder, options.ship)}")
-    except (RunError, checkpoints.CheckpointError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:  # RunError, CheckpointError and FileNotFoundError are among them
         parser.error(str(error))
-    except NonFiniteError as error:
-        parser.exit(1, f"{options.section} stopped: {error}\n")
+    except (NonFiniteError, StoppedError) as error:
+        parser.exit(1, f"{options.task} stopped: {error}\n")
+    except Interrupted as stop:
+        parser.exit(128 + stop.signal, f"\n{stop}\n")
+    except KeyboardInterrupt:
+        parser.exit(130, f"\n{options.task} interrupted before its first step: nothing was lost.\n")
     except RuntimeError as error:
         if not _lost_a_process(error):
             raise
         parser.exit(
             1,
-            f"{options.section} stopped: another process of this run has died, or its network has "
+            f"{options.task} stopped: another process of this run has died, or its network has "
             f"({str(error).splitlines()[0]}). The same command with --resume goes on from the last state in "
             f"{options.out / 'state'}.\n",
         )
-    except KeyboardInterrupt as interrupt:
-        parser.exit(130, f"\n{interrupt}\n")
     finally:
         PartialState().destroy_process_group()
+
+
+def _train(options: argparse.Namespace) -> training.TrainingResult:
+    if options.ship:
+        check_ship_name(options.ship)
+    profile = apply_settings(profiles.get(options.profile), options.task, options.set)
+    data, sources = open_sets(options, profile.size)
+    common = {"seed": options.seed, "resume": options.resume}
+    if options.task == "embedder":
+        return training.train_embedder(profile, options.out, data, **common)
+    return training.train_swapper(profile, options.out, data, options.embedder, **common, sources=sources)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("section", choices=("embedder", "swapper"), help="what to train")
+    parser.add_argument("task", choices=("embedder", "swapper"), help="what to train")
     parser.add_argument(
         "--profile", required=True, metavar="P", help=f"the run's numbers: {', '.join(profiles.names())}"
     )
@@ -132,14 +138,14 @@ def open_sets(options: argparse.Namespace, size: int) -> tuple:
     ValueError, OSError
         Two options name the same set, --faces for an embedder, or from the data set: what is wrong with it.
     """
-    swapper = options.section == "swapper"
+    swapper = options.task == "swapper"
     if options.faces is not None and not swapper:
         raise ValueError("--faces is for the swapper; an embedder takes --identities (or --data)")
     named = options.faces if swapper else options.identities
     if options.data is not None and named is not None:
         raise ValueError(f"--data and {'--faces' if swapper else '--identities'} name the same set: give one")
     first = next((name for name in (options.data, named) if name is not None), "train")
-    data = training.open_data(first, options.section, size)
+    data = training.open_data(first, options.task, size)
     if not swapper or options.identities is None:
         return data, None
     return data, training.open_data(options.identities, "swapper", size)

@@ -1,9 +1,11 @@
-"""Training the identity embedder (Sec. 4.1), numbers from Sec. 5.1.
+"""Training the identity embedder (Sec. 4.1), numbers from Sec. 5.1. The loop is the end of `train_embedder`.
 
 The batch of step k depends on (seed, k) only: a resumed run sees what an uninterrupted one sees.
 """
 
 import json
+import math
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -12,27 +14,18 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.optim import Adam
 
 from smoothswap_lib import checkpoints, datasets, losses
 from smoothswap_lib.embedder import ArcFaceHead, Embedder, LinearHead
 from smoothswap_lib.profiles import EmbedderProfile, Profile
-from smoothswap_lib.training.accelerator import (
-    adam,
-    check_share,
-    compile_in_place,
-    image_batches,
-    in_parts,
-    make_accelerator,
-    set_learning_rate,
-    share,
-    shared_batch_norm,
-    whole,
-)
+from smoothswap_lib.training.accelerator import check_shards, images, make_accelerator
 from smoothswap_lib.training.augmentation import color_factors, jitter_colors
 from smoothswap_lib.training.run_folder import Run, TrainingResult
-from smoothswap_lib.training.settings import data_name, open_data
+from smoothswap_lib.training.settings import data_metadata, open_data
 
 
+@torch.random.fork_rng(devices=[])  # first weights depend on the seed; the caller's randomness stays
 def train_embedder(
     profile: Profile,
     out: str | Path,
@@ -53,155 +46,124 @@ def train_embedder(
 
     Raises
     ------
-    RunError, NonFiniteError
+    RunError, StoppedError, NonFiniteError
         See `run_folder.Run`.
     """
-    numbers, accelerator = profile.embedder, make_accelerator(profile.mixed_precision)
+    config, accelerator = profile.embedder, make_accelerator(profile.mixed_precision)
     data = open_data(data, "embedder", profile.size)
     names, labels = np.unique(np.asarray(data.identities), return_inverse=True)
-    check_share(numbers.identities_per_batch, accelerator, profile.micro_batches, numbers.images_per_identity)
+    metadata = data_metadata(data) | {"identities": len(names)}
     batches = datasets.IdentityBatchSampler(
-        labels, numbers.identities_per_batch, numbers.images_per_identity, numbers.steps, seed
+        labels, config.identities_per_batch, config.images_per_identity, config.steps, seed
     )
-    facts = {"data": data_name(data), "images": len(labels), "identities": len(names)}
-    run = Run(out, "embedder", profile, seed, facts, accelerator, resume, progress)
+    check_shards(config.identities_per_batch, "identities_per_batch", accelerator)
+    run = Run(out, "embedder", profile, seed, metadata, accelerator, resume, progress)
 
-    torch.manual_seed(seed)
-    arguments = {"backbone": numbers.backbone, "dim": numbers.dim}
-    modules = {"embedder": Embedder(**arguments), "head": classifier_head(len(names), numbers)}
-    modules = {name: module for name, module in modules.items() if module is not None}
-    modules["embedder"] = shared_batch_norm(modules["embedder"], accelerator)
+    arguments = {"backbone": config.backbone, "dim": config.dim}
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs' as well
+    network, head = Embedder(**arguments), classifier_head(len(names), config)
+    if accelerator.num_processes > 1:  # batch norm sees the images of all; torch's layer needs GPUs
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    modules = {"embedder": network} | ({} if head is None else {"head": head})
     parameters = [p for module in modules.values() for p in module.parameters()]
-    optimizer = adam(parameters, numbers.learning_rate, accelerator)
-    prepared = {name: accelerator.prepare(module.train()) for name, module in modules.items()}
-    stepper = accelerator.prepare(optimizer)
-    if profile.compile_networks:
-        compile_in_place(modules["embedder"], accelerator)
+    fused = accelerator.device.type == "cuda" or None  # one kernel for all parameters
+    adam = Adam(parameters, config.learning_rate, fused=fused)
+    prepared = accelerator.prepare(network.train())
+    prepared_head = None if head is None else accelerator.prepare(head.train())
+    optimizer = accelerator.prepare(adam)
 
-    with run.opened(modules, {"embedder": optimizer}):
-        shares = (share(batches.batch(step), accelerator) for step in range(run.step, run.total))
-        images = image_batches(data, shares, accelerator, profile.loader_workers)
-        for step, (indices, x) in zip(run.steps_left(), images):  # x is (B, 3, H, W)
-            if numbers.color_jitter or numbers.gray_share:
-                jitter = color_factors(
-                    numbers.batch_size, numbers.color_jitter, numbers.gray_share, seed, step
-                )
-                x = jitter_colors(x, torch.as_tensor(share(jitter, accelerator)))  # (B, 3, H, W)
+    with run.opened(modules, {"embedder": adam}):
+        for step in range(run.step, config.steps):
+            # batch: several images of each of several people, an identity's next to each other
+            indices = shard(batches.batch(step), accelerator)
+            x = images(data, indices, accelerator)  # (B, 3, H, W)
             identity = torch.as_tensor(labels[indices], device=accelerator.device)  # (B,)
-            rate = set_learning_rate(optimizer, decayed_learning_rate(step, numbers))
-            networks = (prepared["embedder"], prepared.get("head"), stepper)
-            values = embedder_step(*networks, x, identity, numbers, accelerator, profile.micro_batches)
-            if judge is not None and run.due(profile.preview_every, step + 1):
-                values |= judged(judge, modules["embedder"])
-            run.record(values, rate)
-            run.save_if_due()
-    run.finish(modules["embedder"], {"network": "Embedder", "arguments": json.dumps(arguments)})
+            if config.color_jitter or config.gray_share:
+                factors = color_factors(config.batch_size, config.color_jitter, config.gray_share, seed, step)
+                x = jitter_colors(x, shard(factors, accelerator))  # (B, 3, H, W)
+
+            # step
+            rate = adam.param_groups[0]["lr"] = decayed_learning_rate(step, config)
+            z = prepared(x)  # (B, dim)
+            if head is None:
+                z, identity = gather_batch(z, identity, accelerator)  # negatives are all processes' images
+            loss = embedder_loss(z, identity, prepared_head, config)
+            accelerator.backward(loss)
+            optimizer.step()
+            optimizer.zero_grad()
+
+            # log, judge, save
+            run.record(step, {"loss": loss, **pair_cosines(z, identity, head, accelerator)}, rate)
+            if judge is not None and run.due(profile.preview_every):
+                run.note(judged(network, judge))
+            run.log_and_save()
+        run.finish(network, {"network": "Embedder", "arguments": json.dumps(arguments)})
     return TrainingResult(checkpoints.load_embedder(run.folder), run.rows, run.folder, run.step, run.seconds)
 
 
-@torch.no_grad()
-def judged(judge: Callable[[nn.Module], Mapping[str, float]], module: nn.Module) -> dict[str, Tensor]:
-    """What the judge says of a network in the middle of its training, which goes on as if not interrupted."""
-    module.eval()
-    try:
-        return {name: torch.as_tensor(float(value)) for name, value in judge(module).items()}
-    finally:
-        module.train()
-
-
-def classifier_head(num_identities: int, numbers: EmbedderProfile) -> nn.Module | None:
-    """The classifier that the baselines of Table 2 are trained with, and that is thrown away afterwards."""
-    if numbers.loss == "ce_lin":
-        return LinearHead(numbers.dim, num_identities)
-    if numbers.loss == "ce_arc":
-        return ArcFaceHead(numbers.dim, num_identities, numbers.arc_scale, numbers.arc_margin)
-    return None
-
-
-def embedder_step(
-    embedder: nn.Module,
-    head: nn.Module | None,
-    optimizer: torch.optim.Optimizer,
-    x: Tensor,
-    identity: Tensor,
-    numbers: EmbedderProfile,
-    accelerator: Accelerator,
-    micro_batches: int = 1,
-) -> dict[str, Tensor]:
-    """One step of the embedder (Sec. 4.1).
-
-    Parameters
-    ----------
-    head : classifier of the baselines CE-Lin and CE-Arc; None for the contrastive losses
-    x : Tensor, (B, 3, H, W) in [-1, 1]
-    identity : Tensor, (B,) int, 0 to number of identities - 1
-    micro_batches : parts that go through the network one after the other; the loss sees all of them, but
-        batch norm sees only one
-
-    Returns
-    -------
-    dict of scalars: loss and the mean cosines of positive and of negative pairs
-    """
-    z = own = embedder(x) if micro_batches == 1 else embedded_in_parts(embedder, x, micro_batches)  # (B, dim)
-    if head is None and accelerator.num_processes > 1:
-        z, identity = gather_batch(z, identity, accelerator)  # negatives come from all processes' images
-    loss = embedder_loss(z, identity, head, numbers)
-    accelerator.backward(loss)
-    if micro_batches > 1:
-        # dL/dz is known now: the parts go through the network again, this time for their gradients
-        for part, gradient in in_parts(embedder, accelerator, micro_batches, x, own.grad):
-            embedder(part).backward(gradient)
-    optimizer.step()
-    optimizer.zero_grad()
-    if head is not None:
-        z, identity = accelerator.gather(z.detach()), accelerator.gather(identity)
-    cos_positive, cos_negative = pair_cosines(z.detach(), identity)
-    return {"loss": loss.detach(), "cos_positive": cos_positive, "cos_negative": cos_negative}
-
-
-def embedder_loss(z: Tensor, identity: Tensor, head: nn.Module | None, numbers: EmbedderProfile) -> Tensor:
+def embedder_loss(z: Tensor, identity: Tensor, head: nn.Module | None, config: EmbedderProfile) -> Tensor:
     """The loss that the profile names: the paper's, Khosla et al.'s, or a classifier's (Table 2)."""
-    if numbers.loss == "supcon":
-        return losses.contrastive_loss(z, identity, numbers.temperature)
-    if numbers.loss == "khosla":
-        return losses.supcon_loss(z, identity, numbers.temperature)
+    if config.loss == "supcon":
+        return losses.contrastive_loss(z, identity, config.temperature)
+    if config.loss == "khosla":
+        return losses.supcon_loss(z, identity, config.temperature)
     return F.cross_entropy(head(z, identity), identity)
 
 
-@torch.no_grad()
-def embedded_in_parts(embedder: nn.Module, x: Tensor, micro_batches: int) -> Tensor:
-    """The batch's embeddings without their history; batch norm's averages do not count this pass."""
-    norms = [module for module in embedder.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        parts = [embedder(x[first::micro_batches]) for first in range(micro_batches)]
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-    return whole(parts).requires_grad_()  # (B, dim)
+def classifier_head(num_identities: int, config: EmbedderProfile) -> nn.Module | None:
+    """The baselines' classifier, which is not shipped; None for the contrastive losses."""
+    if config.loss == "ce_lin":
+        return LinearHead(config.dim, num_identities)
+    if config.loss == "ce_arc":
+        return ArcFaceHead(config.dim, num_identities, config.arc_scale, config.arc_margin)
+    return None
+
+
+def decayed_learning_rate(step: int, config: EmbedderProfile) -> float:
+    """The embedder's rate: divided by 10 at 60, 75 and 90 % of the steps (Sec. 5.1)."""
+    passed = sum(step >= fraction * config.steps for fraction in config.decay_at)
+    return config.learning_rate * config.decay_factor**passed
+
+
+def shard(batch, accelerator: Accelerator):
+    """This process' part of a batch, in one piece: an identity's images stay together."""
+    size = len(batch) // accelerator.num_processes
+    return batch[accelerator.process_index * size :][:size]
 
 
 def gather_batch(z: Tensor, identity: Tensor, accelerator: Accelerator) -> tuple[Tensor, Tensor]:
     """The embeddings and identities of all processes; only this process' embeddings carry a gradient."""
+    if accelerator.num_processes == 1:
+        return z, identity
     parts = list(accelerator.gather(z.detach()).chunk(accelerator.num_processes))
-    # Accelerate averages gradients over the processes, but each holds its own images' share of one loss
+    # Accelerate averages gradients over the processes, but each holds its own images' part of one loss
     z.register_hook(lambda gradient: gradient * accelerator.num_processes)
     parts[accelerator.process_index] = z
     return torch.cat(parts), accelerator.gather(identity)
 
 
 @torch.no_grad()
-def pair_cosines(z: Tensor, identity: Tensor) -> tuple[Tensor, Tensor]:
+def pair_cosines(z: Tensor, identity: Tensor, head, accelerator: Accelerator) -> dict[str, Tensor]:
     """Mean cosine over pairs of one identity and over pairs of two: near 1 and 0 if the embedder is good."""
+    if head is not None:
+        z, identity = accelerator.gather(z.detach()), accelerator.gather(identity)
     cosines = z @ z.T  # (B, B)
     same = identity[:, None] == identity[None, :]  # (B, B)
-    others = ~torch.eye(len(z), dtype=torch.bool, device=z.device)  # (B, B)
-    return cosines[same & others].mean(), cosines[~same].mean()
+    positive = same ^ torch.eye(len(z), dtype=torch.bool, device=z.device)  # (B, B) without each with itself
+
+    def mean(chosen: Tensor) -> Tensor:  # no indexing by a mask, which would wait for the device
+        return (cosines * chosen).sum() / chosen.sum()
+
+    return {"cos_positive": mean(positive), "cos_negative": mean(~same)}
 
 
-def decayed_learning_rate(step: int, numbers: EmbedderProfile) -> float:
-    """The embedder's rate: divided by 10 at 60, 75 and 90 % of the steps (Sec. 5.1)."""
-    passed = sum(step >= fraction * numbers.steps for fraction in numbers.decay_at)
-    return numbers.learning_rate * numbers.decay_factor**passed
+@torch.no_grad()
+def judged(network: nn.Module, judge: Callable[[nn.Module], Mapping[str, float]]) -> dict[str, float]:
+    """The judge's numbers of the network in eval mode; NaN is recorded, and said once."""
+    network.eval()
+    values = {name: float(value) for name, value in judge(network).items()}
+    network.train()
+    lost = [name for name, value in values.items() if not math.isfinite(value)]
+    if lost:
+        warnings.warn(f"the judge gives no number for {', '.join(lost)}; the training goes on", stacklevel=2)
+    return values

@@ -1,53 +1,65 @@
 """What a training was asked for: the profile with its changes, and the data set of that name."""
 
 import dataclasses
+import hashlib
+import warnings
 from pathlib import Path
 
+import numpy as np
+
 from smoothswap_lib import datasets
+from smoothswap_lib.files import data_folder
 from smoothswap_lib.profiles import Profile
 from smoothswap_lib.training.run_folder import RunError
 
+# At these sizes the splits that ship are the third edition's (data/trueswap128, which holds 64 px, too), at
+# other ones the second's (data/trueswap64). 64 moves here when the last notebook has moved.
+THIRD_EDITION_SIZES = (128,)
 
-def apply_settings(profile: Profile, section: str, settings: list[str]) -> Profile:
-    """The profile with NAME=VALUE texts applied, each to the section or else to the profile's own fields.
+
+def apply_settings(profile: Profile, task: str, settings: list[str]) -> Profile:
+    """The profile with NAME=VALUE texts applied, each to the task's config or else to the profile itself.
 
     Raises
     ------
     ValueError
         An unknown name (the known ones are listed), or a value that cannot be.
     """
-    own = [field.name for field in dataclasses.fields(getattr(profile, section))]
+    own = [field.name for field in dataclasses.fields(getattr(profile, task))]
     top = [f.name for f in dataclasses.fields(profile) if f.name not in ("name", "embedder", "swapper")]
-    changes: dict[str, dict[str, str]] = {"profile": {}, section: {}}
+    changes: dict[str, dict[str, str]] = {"profile": {}, task: {}}
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals:
             raise ValueError(f"--set takes NAME=VALUE, not {setting!r}")
         if name not in own + top:
             raise ValueError(
-                f"--set {setting}: no number is called {name!r}. The {section} has {', '.join(own)}; "
+                f"--set {setting}: no number is called {name!r}. The {task} has {', '.join(own)}; "
                 f"the profile has {', '.join(top)}"
             )
-        changes[section if name in own else "profile"][name] = value
+        changes[task if name in own else "profile"][name] = value
     return profile.override_all(changes)
 
 
-def open_data(data, section: str, size: int):
+def open_data(data, task: str, size: int):
     """A data set as it is, or the one of that name: a TrueSwap split or folder, else a folder of photographs.
 
     Raises
     ------
     RunError
-        The images are not of the profile's size.
+        The images are not of the profile's size, or nothing is named.
     FileNotFoundError, ValueError
         From the data set: what is missing or broken.
     """
     if isinstance(data, str | Path):
-        of_photographs = Path(data).is_dir() and not (Path(data) / "build.json").exists()
-        if str(data) in datasets.SPLITS or not of_photographs:
-            data = datasets.TrueSwap(data)
+        if not str(data):
+            raise RunError("an empty name of a data set: give a TrueSwap split (train, test) or a folder.")
+        if str(data) in datasets.SPLITS:
+            data = _shipped_split(str(data), size)
+        elif Path(data).is_dir() and not (Path(data) / "build.json").exists():
+            data = (datasets.IdentityFolder if task == "embedder" else datasets.FaceFolder)(data, size)
         else:
-            data = (datasets.IdentityFolder if section == "embedder" else datasets.FaceFolder)(data, size)
+            data = datasets.TrueSwap(data)
     if data.size != size:
         raise RunError(
             f"The images are {data.size} px, the profile trains at {size} px: "
@@ -56,7 +68,28 @@ def open_data(data, section: str, size: int):
     return data
 
 
-def data_name(data) -> str:
-    """For the run's records: kind and folder name, such as "TrueSwap train"."""
+def _shipped_split(split: str, size: int):
+    if Path(split).is_dir():
+        text = f"{split} is the shipped TrueSwap split, not the folder here: write ./{split} for that one"
+        warnings.warn(text, stacklevel=3)
+    if size not in THIRD_EDITION_SIZES:
+        return datasets.TrueSwap(split)
+    if not (data_folder() / "trueswap128").is_dir():
+        raise RunError(
+            f"{size} px images ship in {data_folder() / 'trueswap128'}, which is not there: get the "
+            "repository with its third edition, or give --data a folder."
+        )
+    return datasets.TrueSwap(split, size=size)
+
+
+def data_metadata(data) -> dict[str, object]:
+    """For the run's records: kind and folder ("TrueSwap train"), number of images, and a fingerprint.
+
+    The fingerprint tells which images in which order, and whose: names of files, and identities.
+    """
     folder = getattr(data, "folder", None) or getattr(data, "path", "")
-    return f"{type(data).__name__} {Path(folder).name}".strip()
+    digest = hashlib.sha256(np.asarray(getattr(data, "identities", len(data)), dtype=np.int64).tobytes())
+    for file in getattr(data, "files", ()):
+        digest.update(f"{Path(file).relative_to(folder).as_posix()}\n".encode(errors="surrogateescape"))
+    name = f"{type(data).__name__} {Path(folder).name}".strip()
+    return {"data": name, "images": len(data), "fingerprint": digest.hexdigest()[:16]}

@@ -1,6 +1,5 @@
 """A finished run's weights become shipped ones, with a model card made from the run's own records."""
 
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from torch import nn
 
 from smoothswap_lib import checkpoints
 from smoothswap_lib.files import atomic, data_folder, sha256
-from smoothswap_lib.training.run_folder import RunError
+from smoothswap_lib.training.run_folder import RunError, read_config
 
 
 def ship(
@@ -37,14 +36,14 @@ def ship(
     """
     check_ship_name(name)
     folder = Path(folder)
-    run = json.loads((folder / "profile.json").read_text())
+    run = read_config(folder)
     weights = checkpoints.weights_path(folder)
     tensors, metadata = checkpoints.read_tensors(weights)
     target = data_folder() / "checkpoints" / f"{name}.safetensors"
     if callable(evaluation):
-        load = checkpoints.load_embedder if run["section"] == "embedder" else checkpoints.load_generator
+        load = checkpoints.load_embedder if run["task"] == "embedder" else checkpoints.load_generator
         evaluation = evaluation(load(weights))
-    if run["section"] == "swapper":
+    if run["task"] == "swapper":
         # `swap` must find the embedder by name wherever the repository is cloned
         metadata["embedder"] = _shipped_embedder(metadata["embedder_hash"])
         checkpoints.write_tensors(target, tensors, metadata)
@@ -75,8 +74,8 @@ def check_ship_name(name: str) -> None:
 
 def model_card(name: str, weights: Path, run: dict, metadata: dict, last: dict, evaluation: dict) -> str:
     """The card's Markdown, from the run's own records."""
-    section, profile = run["section"], run["profile"]
-    facts = {
+    task, profile = run["task"], run["profile"]
+    about = {
         "network": f"{metadata['network']} {metadata['arguments']}",
         "profile": metadata["profile"],
         "steps": metadata["steps"],
@@ -87,18 +86,18 @@ def model_card(name: str, weights: Path, run: dict, metadata: dict, last: dict, 
         "versions": ", ".join(f"{package} {version}" for package, version in run["versions"].items()),
         "SHA-256": sha256(weights),
     }
-    if section == "embedder":
-        facts["identities"] = run["identities"]
+    if task == "embedder":
+        about["identities"] = run["identities"]
     else:
-        facts["embedder"] = metadata["embedder"]
-    numbers = {"size": profile["size"], "mixed_precision": profile["mixed_precision"], **profile[section]}
+        about["embedder"] = metadata["embedder"]
+    config = {"size": profile["size"], "mixed_precision": profile["mixed_precision"], **profile[task]}
     parts = [
         f"# {name}",
-        f"Written by `python -m smoothswap_lib.training {section} --ship {name}` from its run. For teaching "
+        f"Written by `python -m smoothswap_lib.training {task} --ship {name}` from its run. For teaching "
         "and research on face swapping; not for recognizing people, nor for swapping a face without consent.",
-        _table("", "", facts),
+        _table("", "", about),
         "## Numbers of the profile",
-        _table("number", "value", numbers),
+        _table("number", "value", config),
         f"## Last row of metrics.parquet (mean over at most {profile['log_every']} steps)",
         _table("value", "", {n: v for n, v in last.items() if v is not None}),
     ]

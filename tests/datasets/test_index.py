@@ -16,7 +16,6 @@ from tiny_runs import ROOT
 from smoothswap_lib import datasets
 from smoothswap_lib.datasets import __main__ as datasets_cli
 from smoothswap_lib.datasets import folders
-from smoothswap_lib.training import accelerator as engine
 
 
 def write_images(folder, names):
@@ -56,13 +55,11 @@ def test_an_index_gives_the_same_images_in_the_same_order(people):
         indexed.files[8]
 
 
-def test_workers_read_by_an_index(people):
+def test_an_indexs_files_are_read_one_by_one_in_pieces_and_in_copies(people):
     folders.write_index(people)
     data = datasets.FaceFolder(people, 8)
-    batches = [np.array([0, 7]), np.array([3, 3])]
-    given = list(engine.read_ahead(data, iter(batches), workers=2, pin_memory=False))
-    assert all(torch.equal(images, data.image_batch(b)) for (_, images), b in zip(given, batches))
-    # where processes cannot be forked, the data set is sent to them; a copy is made in the same way
+    assert list(data.files) == [data.files[i] for i in range(len(data))]
+    # a data set is sent to other processes as it is copied
     assert list(copy.deepcopy(data).files) == list(data.files)
 
 

@@ -32,7 +32,6 @@ TINY = profiles.Profile(
         ema_decay=0.9,
         batch_size=4,
         r1_interval=3,
-        warmup_steps=4,
     ),
 )
 
@@ -61,9 +60,9 @@ def fixed_embedder() -> Embedder:
     return Embedder("resnet_small", 8)
 
 
-def train(section: str, out: Path | str, profile=TINY, **options) -> training.TrainingResult:
+def train(task: str, out: Path | str, profile=TINY, **options) -> training.TrainingResult:
     options = {"data": FakeFaces(), "progress": False, **options}
-    if section == "embedder":
+    if task == "embedder":
         return training.train_embedder(profile, out, **options)
     return training.train_swapper(profile, out, embedder=fixed_embedder(), **options)
 

@@ -1,4 +1,4 @@
-"""What `test_processes.py` runs in one process and in two: `two_processes.py TASK OUT [SECTION]`.
+"""What `test_processes.py` runs in one process and in two: `two_processes.py WHAT OUT [TASK]`.
 
 measure : one step of each case below, every gradient and every image that was seen, as files in OUT
 train   : the tiny run of a loop, without interruption
@@ -24,20 +24,59 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from smoothswap_lib import profiles, training
 from smoothswap_lib.training import __main__ as training_cli
 
-NEVER = 1e9  # max_grad_norm: no clipping
 EMBEDDER = {"identities_per_batch": 8, "images_per_identity": 4}
-SWAPPER = {"batch_size": 16, "self_pairs": 3, "max_grad_norm": NEVER, "r1_gamma": 10.0}
-# name: (section, its numbers, numbers of the profile)
+SWAPPER = {"batch_size": 16, "self_pairs": 3, "max_grad_norm": 0.0, "r1_gamma": 10.0}
+# name: (task, its config, config of the profile)
 CASES = {
     "supcon": ("embedder", EMBEDDER, {}),
     "khosla": ("embedder", EMBEDDER | {"loss": "khosla", "color_jitter": 0.4, "gray_share": 0.2}, {}),
     "ce_arc": ("embedder", EMBEDDER | {"loss": "ce_arc", "arc_scale": 8.0}, {}),
-    "supcon_in_parts": ("embedder", EMBEDDER, {"micro_batches": 2}),
     "with_r1": ("swapper", SWAPPER, {}),
     "without_r1": ("swapper", SWAPPER | {"r1_gamma": 0.0}, {}),
-    "with_r1_in_parts": ("swapper", SWAPPER, {"micro_batches": 2, "recompute": True}),
+    "checkpointed": ("swapper", SWAPPER, {"gradient_checkpointing": True}),
 }
 KILL_AFTER = 7
+
+
+class SharedBatchNorm(nn.BatchNorm2d):
+    """Batch norm over the images of all processes; torch's `SyncBatchNorm` refuses CPUs."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return super().forward(x)
+        count = x.numel() // x.shape[1] * torch.distributed.get_world_size()
+        mean = _SumOverProcesses.apply(x.sum(dim=(0, 2, 3))) / count  # (C,)
+        centered = x - mean[:, None, None]  # (B, C, H, W)
+        variance = _SumOverProcesses.apply(centered.square().sum(dim=(0, 2, 3))) / count  # (C,)
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+            self.num_batches_tracked += 1
+        scale = self.weight * (variance + self.eps).rsqrt()  # (C,)
+        return centered * scale[:, None, None] + self.bias[:, None, None]
+
+    @classmethod
+    def convert(cls, network: nn.Module) -> nn.Module:
+        """In the place of `SyncBatchNorm.convert_sync_batchnorm`."""
+        for module in network.modules():
+            if type(module) is nn.BatchNorm2d:
+                module.__class__ = cls
+        return network
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """Each process gets the sum; each part gets the sum of all processes' gradients."""
+
+    @staticmethod
+    def forward(context, x: torch.Tensor) -> torch.Tensor:
+        total = x.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    backward = forward
+
+
+nn.SyncBatchNorm.convert_sync_batchnorm = SharedBatchNorm.convert
 
 
 class Watched(tiny_runs.FakeFaces):
@@ -75,29 +114,31 @@ def measure(out: Path) -> None:
     rank = PartialState(cpu=True).process_index
     training.swapper.build_swapper = shaken_swapper
     torch.set_default_dtype(torch.float64)  # else most of a difference is rounding, which tau enlarges
-    for case, (section, numbers, changes) in CASES.items():
+    for case, (task, config, changes) in CASES.items():
         kept: list[dict[str, torch.Tensor]] = []
         hook = register_optimizer_step_pre_hook(
             lambda optimizer, *_, kept=kept: kept.append(gradients_of(optimizer))
         )
         profile = replace(tiny_runs.TINY, log_every=1, **changes)
-        profile = profile.override(section, numbers | {"steps": 1})
+        profile = profile.override(task, config | {"steps": 1})
         data = Watched()
-        result = tiny_runs.train(section, out / case, profile, data=data)
+        result = tiny_runs.train(task, out / case, profile, data=data)
         hook.remove()
         save_file(
             {k: g for gradients in kept for k, g in gradients.items()}, out / f"{case}-{rank}.safetensors"
         )
-        content = {"seen": data.seen[0], "rows": tiny_runs.without_seconds(result.metrics)}
+        # a swapper reads the previews' two rows first, then targets and sources
+        seen = data.seen[0] if task == "embedder" else data.seen[2] + data.seen[3]
+        content = {"seen": seen, "rows": tiny_runs.without_seconds(result.metrics)}
         (out / f"{case}-{rank}.json").write_text(json.dumps(content))
 
 
-def train(section: str, out: Path, *options: str) -> None:
+def train(task: str, out: Path, *options: str) -> None:
     """The training command, with the tiny profile and the fake faces."""
     profiles.get = lambda name: tiny_runs.TINY
-    training.open_data = lambda data, section, size: tiny_runs.FakeFaces()
+    training.open_data = lambda data, task, size: tiny_runs.FakeFaces()
     training.swapper.frozen_embedder = lambda _: FROZEN(tiny_runs.fixed_embedder())
-    command = [section, "--profile", "tiny", "--out", str(out / section), *options]
+    command = [task, "--profile", "tiny", "--out", str(out / task), *options]
     training_cli.main([*command, "--resume"])
 
 
@@ -128,16 +169,16 @@ def refuse_to_write(out: Path) -> None:
         sys.addaudithook(watch)
 
 
-def main(task: str, folder: str, section: str = "") -> None:
+def main(what: str, folder: str, task: str = "") -> None:
     out = Path(folder)
     tiny_runs.make_small()
-    if task == "measure":
+    if what == "measure":
         measure(out)
         return
     refuse_to_write(out)
-    if task == "kill":
+    if what == "kill":
         kill_the_last_process()
-    train(section, out)
+    train(task, out)
 
 
 if __name__ == "__main__":

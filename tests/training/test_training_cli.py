@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import pytest
-import torch
 from PIL import Image
 from tiny_runs import ROOT, TINY, FakeFaces
 
@@ -15,7 +14,7 @@ from smoothswap_lib.training import __main__ as training_cli
 pytestmark = pytest.mark.usefixtures("small_networks")
 
 
-def test_settings_go_to_the_section_or_the_profile():
+def test_settings_go_to_the_task_or_the_profile():
     profile = training.apply_settings(
         profiles.get("quick"),
         "swapper",
@@ -33,7 +32,7 @@ def test_settings_go_to_the_section_or_the_profile():
 @pytest.fixture
 def command(monkeypatch, capsys):
     """The command line on the fake faces, with the tiny profile; returns exit code and what it printed."""
-    monkeypatch.setattr(training, "open_data", lambda data, section, size: FakeFaces())
+    monkeypatch.setattr(training, "open_data", lambda data, task, size: FakeFaces())
     monkeypatch.setattr(profiles, "get", lambda name: TINY)
 
     def run(*arguments: object) -> tuple[int, str]:
@@ -53,18 +52,8 @@ def test_the_command_trains_and_ships_with_a_card(tmp_path, monkeypatch, command
     first, second = tmp_path / "embedder", tmp_path / "swapper"
     code, text = command("embedder", "--profile", "tiny", "--out", first)
     assert (code, "loss" in text) == (0, True)
-    swapper = (
-        "swapper",
-        "--profile",
-        "tiny",
-        "--out",
-        second,
-        "--embedder",
-        first,
-        "--set",
-        "steps=3",
-        "log_every=1",
-    )
+    swapper = ("swapper", "--profile", "tiny", "--out", second, "--embedder", first)
+    swapper += ("--set", "steps=3", "log_every=1")
     code, text = command(*swapper, "--ship", "swapper")
     assert code == 2
     assert "ship the embedder's run first" in text
@@ -91,24 +80,6 @@ def test_the_command_trains_and_ships_with_a_card(tmp_path, monkeypatch, command
     assert "| cos_source |" in card
     assert training.ship(first, "supcon", {"AUC": 0.5}).is_file()
     assert "| AUC | 0.5 |" in (shipped / "supcon.md").read_text()
-
-
-def test_the_command_says_what_is_wrong_without_a_traceback(tmp_path, monkeypatch, command):
-    out = ("--profile", "tiny", "--out", tmp_path / "run")
-    for arguments, why in (
-        (("embedder", *out, "--set", "steps=many"), "cannot read 'many'"),
-        (("embedder", *out, "--seed", "-1"), "seed must be"),
-        (("swapper", *out, "--embedder", "nobody"), "No weights are called 'nobody'"),
-        (("embedder", *out, "--ship", "../escape"), "letters, digits and underscores"),
-    ):
-        code, text = command(*arguments)
-        assert code == 2
-        assert why in text
-        assert "Traceback" not in text
-    monkeypatch.setattr(training.Run, "_as_numbers", lambda self, values: {"loss": float("inf")})
-    code, text = command("embedder", *out)
-    assert code == 1
-    assert "embedder stopped: step 1: loss is inf. No state was saved yet" in text
 
 
 def write_people(folder, layout, size=16):
@@ -143,16 +114,8 @@ def test_targets_come_from_the_faces_and_sources_from_the_identities(tmp_path):
     faces = write_people(tmp_path / "FFHQ", "00000/{index:05d}.png")
     people = write_people(tmp_path / "VGGFACE2", "train/n{identity:06d}/{index:04d}_01.jpg", size=20)
     line = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--cpu"]
-    line += [
-        "--num_processes",
-        "1",
-        "--num_machines",
-        "1",
-        "--mixed_precision",
-        "no",
-        "--dynamo_backend",
-        "no",
-    ]
+    line += ["--num_processes", "1", "--num_machines", "1"]
+    line += ["--mixed_precision", "no", "--dynamo_backend", "no"]
     line += ["-m", "smoothswap_lib.training", "swapper", "--profile", "paper", "--faces", faces]
     line += ["--identities", people, "--out", tmp_path / "run", "--resume", "--set", "size=16", "steps=2"]
     line += ["log_every=1", "channel_multipliers=1,1", "generator_width=8", "attention_resolutions=8"]
@@ -165,42 +128,100 @@ def test_targets_come_from_the_faces_and_sources_from_the_identities(tmp_path):
     assert (numbers["images"], numbers["sources"], numbers["embedder"]) == (48, 48, "supcon")
 
 
-def test_sources_of_another_set_are_numbered_after_the_targets():
-    numbers = profiles.get("paper").swapper
-    target, source = training.swapper_batch(10, numbers, seed=0, step=3, num_sources=5)
-    assert target.max() < 10 and source[0] == target[0]
-    assert source[1:].min() >= 10 and source[1:].max() < 15
-    both = datasets.Joined(FakeFaces(), FakeFaces())
-    images = both.image_batch([50, 3, 95, 47])
-    assert len(both) == 96 and torch.equal(images, FakeFaces().images[[2, 3, 47, 47]])
-
-
-@pytest.mark.parametrize(
-    ("arguments", "why"),
-    (
-        (("embedder", "--faces", "FFHQ"), "--faces is for the swapper"),
-        (("embedder", "--data", "train", "--identities", "VGG"), "--data and --identities name the same set"),
-        (("swapper", "--data", "train", "--faces", "FFHQ"), "--data and --faces name the same set"),
-    ),
-)
-def test_two_names_for_one_set_are_refused(tmp_path, command, arguments, why):
-    code, text = command(*arguments, "--profile", "tiny", "--out", tmp_path / "run")
-    assert code == 2
-    assert why in text
-
-
-def test_help_shows_every_option_and_example():
-    text = training_cli._parser().format_help()
-    for part in (
-        "--resume",
-        "--seed",
-        "--set",
-        "--ship",
-        "--data",
-        "--faces",
-        "--identities",
-        "--embedder",
-        "examples:",
-        *profiles.names(),
+def test_a_wrong_request_ends_in_one_line_and_exit_code_2(tmp_path, command):
+    (tmp_path / "file").write_text("mine")
+    run = ("--profile", "tiny", "--out", tmp_path / "run")
+    for arguments, why in (
+        (("embedder", *run, "--set", "steps=many"), "cannot read 'many'"),
+        (("embedder", *run, "--set", "temperature=1e-40"), "temperature must be 0.001 or more"),
+        (("embedder", *run, "--set", "decay_at="), "decay_at must be rising fractions"),
+        (("swapper", *run, "--set", "batch_size=1"), "self_pairs (1) must be below batch_size (1)"),
+        (("embedder", *run, "--set", "identities_per_batch=9"), "a batch needs 9 identities, the data has 8"),
+        (("embedder", *run, "--seed", "-1"), "seed must be"),
+        (("embedder", *run, "--seed", str(2**64)), "seed must be"),
+        (("swapper", *run, "--embedder", "nobody"), "No weights are called 'nobody'"),
+        (("embedder", *run, "--ship", "../escape"), "letters, digits and underscores"),
+        (("embedder", "--profile", "tiny", "--out", tmp_path / "file"), "is a file: --out names the folder"),
+        (("embedder", "--profile", "tiny", "--out", tmp_path / "file" / "run"), "Not a directory"),
+        (("embedder", *run, "--faces", "FFHQ"), "--faces is for the swapper"),
+        (
+            ("embedder", *run, "--data", "train", "--identities", "V"),
+            "--data and --identities name the same set",
+        ),
+        (("swapper", *run, "--data", "train", "--faces", "F"), "--data and --faces name the same set"),
     ):
-        assert part in text
+        code, text = command(*arguments)
+        assert code == 2 and why in text and "Traceback" not in text, text
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_fails_or_is_stopped_ends_in_one_line_and_its_exit_code(tmp_path, monkeypatch, command):
+    def failing(error):
+        def record(self, *_):
+            raise error
+
+        return record
+
+    for error, expected, why in (
+        (
+            OSError(28, "No space left on device"),
+            1,
+            "stopped: after step 0: [Errno 28] No space left on device",
+        ),
+        (
+            ValueError("a.jpg cannot be read"),
+            1,
+            "stopped: after step 0: a.jpg cannot be read. No state was saved",
+        ),
+        (training.NonFiniteError("step 1: loss is inf"), 1, "embedder stopped: step 1: loss is inf"),
+        (training.Interrupted("Stopped after step 3", 15), 143, "Stopped after step 3"),
+        (KeyboardInterrupt(), 130, "interrupted before its first step"),
+    ):
+        monkeypatch.setattr(training.Run, "record", failing(error))
+        out = tmp_path / f"{type(error).__name__}"
+        code, text = command("embedder", "--profile", "tiny", "--out", out)
+        assert code == expected and why in text and "Traceback" not in text, text
+
+
+class Shipped:
+    """In the place of TrueSwap: what it was asked for."""
+
+    identities = (0, 1)
+
+    def __init__(self, split, **options):
+        self.asked, self.size = (split, options), options.get("size", 64)
+
+
+def test_shipped_data_have_the_size_that_the_profile_trains_at(tmp_path, monkeypatch):
+    monkeypatch.setenv("SMOOTHSWAP_DATA", str(tmp_path))
+    monkeypatch.setattr(datasets, "TrueSwap", Shipped)
+    assert training.open_data("train", "swapper", 64).asked == ("train", {})  # the second edition, for now
+    with pytest.raises(training.RunError, match="128 px images ship in .*trueswap128, which is not there"):
+        training.open_data("train", "swapper", 128)
+    (tmp_path / "trueswap128").mkdir()
+    assert training.open_data("train", "embedder", 128).asked == ("train", {"size": 128})
+    with pytest.raises(training.RunError, match="images are 64 px, the profile trains at 256 px"):
+        training.open_data("train", "swapper", 256)
+
+
+def test_a_folder_with_the_name_of_a_split_is_told_from_it(tmp_path, monkeypatch):
+    write_people(tmp_path / "train", "{identity}/{index}.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets, "TrueSwap", Shipped)
+    with pytest.warns(UserWarning, match=r"train is the shipped TrueSwap split, .*write \./train"):
+        training.open_data("train", "embedder", 64)
+    assert len(training.open_data("./train", "embedder", 16)) == 48
+
+
+def test_a_folders_fingerprint_is_that_of_its_file_names(tmp_path):
+    first = training.data_metadata(
+        datasets.IdentityFolder(write_people(tmp_path / "a", "{identity}/{index}.png"), 16)
+    )
+    same = training.data_metadata(
+        datasets.IdentityFolder(write_people(tmp_path / "b/a", "{identity}/{index}.png"), 16)
+    )
+    other = training.data_metadata(
+        datasets.IdentityFolder(write_people(tmp_path / "c/a", "{identity}/x{index}.png"), 16)
+    )
+    assert first == same and (first["data"], first["images"]) == ("IdentityFolder a", 48)
+    assert other["fingerprint"] != first["fingerprint"]
