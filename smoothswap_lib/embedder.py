@@ -16,6 +16,9 @@ from smoothswap_lib.layers import at_least_float32, channels_last
 EXPANSION = 4  # a bottleneck block of width w puts out 4 w channels
 
 # width of the first stage, blocks a stage
+PLAIN_WIDTHS = (32, 64, 128, 192)  # two 3 x 3 convolutions each, the first with stride 2
+PLAIN_MAP = 4  # pixels a side of what the plain trunk hands on, place by place
+
 TRUNKS = {
     "resnet50": (64, (3, 4, 6, 3)),
     "resnet_small": (16, (2, 2, 2, 2)),
@@ -61,35 +64,50 @@ def _trunk(width: int, blocks: tuple[int, ...]) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+def _plain_trunk() -> nn.Sequential:
+    """Return the trunk: (B, 3, H, W) -> (B, 192, 4, 4); at 64 px its last map has that size anyway."""
+    layers: list[nn.Module] = []
+    channels = 3
+    for width in PLAIN_WIDTHS:
+        for stride in (2, 1):
+            layers += [_conv_norm(channels, width, 3, stride), nn.ReLU()]
+            channels = width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(PLAIN_MAP))
+
+
 class Embedder(nn.Module):
     """Image -> identity vector of unit length.
 
     Parameters
     ----------
-    backbone : "resnet50" (the paper's: 2048 features -> 1024 -> 512) or "resnet_small" (a quarter of its
-        width, two blocks a stage, for 64 px: 512 -> 256 -> dim)
+    backbone : "resnet50" (the paper's: 2048 features -> 1024 -> 512), "resnet_small" (a quarter of its
+        width, two blocks a stage, for 64 px: 512 -> 256 -> dim) or "plain" (eight convolutions whose last map
+        is not averaged away, because at 64 px a nose is where it is: 192 x 4 x 4 -> 256 -> dim)
     dim : length of the identity vector; the sizes of the two fully-connected layers are inferred
     """
 
     def __init__(self, backbone: str = "resnet50", dim: int = 512) -> None:
         super().__init__()
-        if backbone not in TRUNKS:
-            raise ValueError(f"backbone must be one of {tuple(TRUNKS)}, got {backbone!r}")
-        width, blocks = TRUNKS[backbone]
-        features = EXPANSION * width * 2 ** (len(blocks) - 1)
+        if backbone not in (*TRUNKS, "plain"):
+            raise ValueError(f"backbone must be one of {(*TRUNKS, 'plain')}, got {backbone!r}")
         self.backbone, self.dim = backbone, dim
-        self.trunk = _trunk(width, blocks)
-        self.fc0 = nn.Linear(features, features // 2)
-        self.fc1 = nn.Linear(features // 2, dim)
+        if backbone == "plain":
+            self.trunk = _plain_trunk()
+            features, hidden = PLAIN_WIDTHS[-1] * PLAIN_MAP**2, 256
+        else:
+            width, blocks = TRUNKS[backbone]
+            features = EXPANSION * width * 2 ** (len(blocks) - 1)
+            self.trunk, hidden = nn.Sequential(*_trunk(width, blocks), nn.AdaptiveAvgPool2d(1)), features // 2
+        self.fc0 = nn.Linear(features, hidden)
+        self.fc1 = nn.Linear(hidden, dim)
         channels_last(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1] -> (B, dim), each row of length 1."""
         if x.dim() != 4 or x.shape[1] != 3:
             raise ValueError(f"images must be (B, 3, H, W), got {tuple(x.shape)}")
-        h = self.trunk(x)  # (B, features, h, w)
-        h = h.mean(dim=(2, 3))  # (B, features)
-        h = F.relu(self.fc0(h))  # (B, features / 2)
+        h = self.trunk(x).flatten(1)  # (B, features)
+        h = F.relu(self.fc0(h))  # (B, hidden)
         z = at_least_float32(self.fc1(h))  # (B, dim)
         return F.normalize(z, dim=1)  # (B, dim)
 

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-BACKBONES = ("resnet_small", "resnet50")
+BACKBONES = ("resnet_small", "plain", "resnet50")
 EMBEDDER_LOSSES = ("supcon", "khosla", "ce_lin", "ce_arc")
 DISCRIMINATORS = ("stylegan2", "strided")
 PRECISIONS = ("no", "bf16", "fp16", "auto")
@@ -56,7 +56,9 @@ class EmbedderProfile:
     `loss` is "supcon" (the paper's equation), "khosla" (Khosla et al.'s), "ce_lin" or "ce_arc" (Table 2's
     baselines). At the fractions `decay_at` of `steps` the learning rate is multiplied by `decay_factor`.
     `arc_scale` and `arc_margin` (radians) belong to "ce_arc" only. `color_jitter` and `gray_share` are those
-    of `training.augmentation.color_factors`; 0 leaves the images as they are.
+    of `training.augmentation.color_factors`; 0 leaves the images as they are. `epsilon`, in gray levels of
+    255, is how far `training.embedder.adversarial` may move a pixel; 0 is the paper's training. The first
+    `clean_share` of the steps see pictures as they are, and the next as many raise epsilon to its full value.
     """
 
     backbone: str
@@ -73,11 +75,13 @@ class EmbedderProfile:
     decay_factor: float = 0.1
     color_jitter: float = 0.0
     gray_share: float = 0.0
+    epsilon: float = 0.0
+    clean_share: float = 0.3
 
     def __post_init__(self) -> None:
-        zero = ("arc_margin", "color_jitter", "gray_share")
+        zero = ("arc_margin", "color_jitter", "gray_share", "epsilon", "clean_share")
         _check_scalars(self, zero, backbone=BACKBONES, loss=EMBEDDER_LOSSES)
-        for name in ("color_jitter", "gray_share", "decay_factor"):
+        for name in ("color_jitter", "gray_share", "decay_factor", "clean_share"):
             _require(getattr(self, name) <= 1, f"{name} must be at most 1, got {getattr(self, name)}")
         for name, lack in (("identities_per_batch", "negatives"), ("images_per_identity", "positive")):
             value = getattr(self, name)

@@ -82,12 +82,16 @@ def train_embedder(
                 factors = color_factors(config.batch_size, config.color_jitter, config.gray_share, seed, step)
                 x = jitter_colors(x, shard(factors, accelerator))  # (B, 3, H, W)
 
+            if epsilon := epsilon_at(step, config):  # beyond the paper: pictures moved by what nobody sees
+
+                def loss_of(x: Tensor, identity: Tensor = identity) -> Tensor:
+                    return batch_loss(prepared(x), identity, prepared_head, config, accelerator)[0]
+
+                x = adversarial(x, loss_of, epsilon, seed, step)  # (B, 3, H, W)
+
             # step
             rate = adam.param_groups[0]["lr"] = decayed_learning_rate(step, config)
-            z = prepared(x)  # (B, dim)
-            if head is None:
-                z, identity = gather_batch(z, identity, accelerator)  # negatives are all processes' images
-            loss = embedder_loss(z, identity, prepared_head, config)
+            loss, z, identity = batch_loss(prepared(x), identity, prepared_head, config, accelerator)
             accelerator.backward(loss)
             optimizer.step()
             optimizer.zero_grad()
@@ -99,6 +103,44 @@ def train_embedder(
             run.log_and_save()
         run.finish(network, {"network": "Embedder", "arguments": json.dumps(arguments)})
     return TrainingResult(checkpoints.load_embedder(run.folder), run.rows, run.folder, run.step, run.seconds)
+
+
+def adversarial(
+    x: Tensor, loss_of: Callable[[Tensor], Tensor], epsilon: float, seed: int, step: int
+) -> Tensor:
+    """Pictures at most `epsilon` gray levels from x, a pixel, that the loss likes least: FGSM, random start.
+
+    One step of the sign of the gradient from a random place in the box (Goodfellow et al. 2015; Wong et al.
+    2020). An embedder that is trained on them cannot tell people apart by what nobody sees, so its gradient
+    has to ask for what everybody sees.
+
+    Parameters
+    ----------
+    x : (B, 3, H, W) in [-1, 1]
+    loss_of : images -> scalar
+    """
+    reach = epsilon * 2 / 255
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
+    start = (torch.rand(x.shape, generator=generator).to(x) * 2 - 1) * reach  # (B, 3, H, W)
+    moved = (x + start).requires_grad_(True)
+    (gradient,) = torch.autograd.grad(loss_of(moved), moved)  # (B, 3, H, W)
+    change = (start + 1.25 * reach * gradient.sign()).clamp(-reach, reach)  # 1.25: Wong et al.
+    return (x + change).clamp(-1, 1).detach()
+
+
+def epsilon_at(step: int, config: EmbedderProfile) -> float:
+    """Gray levels at a step: 0 at first, then a ramp; at the full value from the start nothing is learned."""
+    clean = config.clean_share * config.steps
+    return config.epsilon * min(max((step - clean) / max(clean, 1), 0.0), 1.0)
+
+
+def batch_loss(
+    z: Tensor, identity: Tensor, head: nn.Module | None, config: EmbedderProfile, accelerator: Accelerator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss of a batch, and the embeddings (B, dim) and identities (B,) that it is the loss of."""
+    if head is None:
+        z, identity = gather_batch(z, identity, accelerator)  # negatives are all processes' images
+    return embedder_loss(z, identity, head, config), z, identity
 
 
 def embedder_loss(z: Tensor, identity: Tensor, head: nn.Module | None, config: EmbedderProfile) -> Tensor:
