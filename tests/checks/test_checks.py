@@ -12,17 +12,16 @@ from sklearn.metrics import roc_auc_score
 from smoothswap_lib import checks
 
 
-def logistic(z, identity, temperature, own=False, others=False, top=True, cut=1.0):
+def logistic(z, identity, temperature, others=False, cut=1.0):
     """The contrastive loss by loops, with switches for mistakes."""
     terms = []
     for i in range(len(z)):
         for p in range(len(z)):
-            if identity[p] != identity[i] or (p == i and not own):
+            if identity[p] != identity[i] or p == i:
                 continue
             below = [n for n in range(len(z)) if identity[n] != identity[i]]
             below += [n for n in range(len(z)) if others and n not in (i, p) and identity[n] == identity[i]]
-            weights = [math.exp(z[i] @ z[n] / temperature**cut) for n in below]
-            weights += [math.exp(z[i] @ z[p] / temperature**cut)] * top
+            weights = [math.exp(z[i] @ z[n] / temperature**cut) for n in [*below, p]]
             terms.append(math.log(sum(weights)) - (z[i] @ z[p]).item() / temperature**cut)
     return sum(terms) / len(terms)
 
@@ -32,20 +31,20 @@ def arc(a, b, r, inner=torch.arccos, divide=torch.sin):
     return (torch.sin((1 - r) * w) * a + torch.sin(r * w) * b) / divide(w)
 
 
-def film(a, b, frames, last=None, between=arc):
-    return torch.stack([between(a, b, i / (last or frames - 1)) for i in range(frames)])
+def film(a, b, frames, last=None):
+    return torch.stack([arc(a, b, i / (last or frames - 1)) for i in range(frames)])
 
 
-def halve(image, pad=(1, 1, 1, 1), mode="constant", scale=64.0):
+def halve(image, mode="constant", scale=64.0):
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
-    windows = F.pad(image[None, None], pad, mode=mode)[0, 0].unfold(0, 4, 2).unfold(1, 4, 2)
+    windows = F.pad(image[None, None], (1, 1, 1, 1), mode=mode)[0, 0].unfold(0, 4, 2).unfold(1, 4, 2)
     return (windows * taps[:, None] * taps).sum((-1, -2)) / scale
 
 
-def dealt(x, groups, deal=None, unbiased=False, root=True):
+def dealt(x, groups, deal=None, root=True):
     channel = torch.zeros(len(x), 1, *x.shape[2:], dtype=x.dtype)
     for members in deal or [list(range(g, len(x), groups)) for g in range(groups)]:
-        spread = x[members].var(0, unbiased=unbiased)
+        spread = x[members].var(0, unbiased=False)
         channel[members] = (spread.sqrt() if root else spread).mean()
     return torch.cat([x, channel], dim=1)
 
@@ -84,8 +83,8 @@ def sse(a, b):
     return ((a - b) ** 2).sum()
 
 
-def decibel(x, y, peak=4.0, factor=10.0, log=torch.log10):
-    return factor * log(peak / torch.mean((x - y) ** 2))
+def decibel(x, y, log=torch.log10):
+    return 10 * log(4 / torch.mean((x - y) ** 2))
 
 
 def gray(x, y, unit=127.5):
@@ -96,11 +95,11 @@ def relative(swap, source, target, gap=lambda a, b: ((a - b) ** 2).sum(-1).sqrt(
     return 1 / (1 + gap(swap, target) / gap(swap, source))
 
 
-def redrawn(values, source, target, drawn, ends=lambda s, t: s * t, divide=sum):
+def redrawn(values, source, target, drawn, ends=lambda s, t: s * t):
     """By loops: the mean over pairs, each as often as its people were drawn."""
     times = [sum(int(d) == person for d in drawn) for person in range(4)]
     weights = [ends(times[int(s)], times[int(t)]) for s, t in zip(source, target)]
-    return sum(w * v for w, v in zip(weights, values)) / divide(weights)
+    return sum(w * v for w, v in zip(weights, values)) / sum(weights)
 
 
 def steps_to(step, loss, level):
@@ -116,15 +115,14 @@ def r1_part(dear, plain, interval):
     return (dear - plain) / sum([dear] + (interval - 1) * [plain])
 
 
-def seconds(work, machine, n, ring=None, calls=1, alone=sum):
+def seconds(work, machine, n, ring=None, alone=sum):
     parts = work.flops / machine.flops, work.traffic / machine.bandwidth
     ring = 2 * (n - 1) / n if ring is None else ring
-    return alone(parts) + calls * work.operations * machine.overhead + ring * work.gradients / machine.link
+    return alone(parts) + work.operations * machine.overhead + ring * work.gradients / machine.link
 
 
-def joined(gradients, images, weight=lambda count: count, divide=sum):
-    total = sum(weight(count) * gradient for count, gradient in zip(images, gradients))
-    return total / divide([weight(count) for count in images])
+def joined(gradients, images, divide=sum):
+    return sum(count * gradient for count, gradient in zip(images, gradients)) / divide(images)
 
 
 def ahead(swap, true, tie=0.5, turn=1):
@@ -174,7 +172,6 @@ RIGHT = {
 # What students write, and what they must be told. That no other message of a check fits is tested below.
 WRONG = [
     ("auc", "not nothing", lambda swap, true: ahead(swap, true, tie=0)),
-    ("auc", "not whole", lambda swap, true: ahead(swap, true, tie=1)),
     ("auc", "the other way round", lambda swap, true: ahead(swap, true, turn=-1)),
     ("auc", "difference of means", lambda swap, true: swap.mean() - true.mean()),
     ("claim_verdict", "'no' is no verdict", lambda value, low, high, *_: "no"),
@@ -182,63 +179,38 @@ WRONG = [
     ("claim_verdict", "no difference is possible", lambda v, low, high, *a: reproduced(v, low, v, *a)),
     ("claim_verdict", "holds the limit itself", lambda v, *a: reproduced(v + 1e-9, *a)),
     ("contrastive_loss", "Khosla's loss", lambda *a: logistic(*a, others=True)),
-    ("contrastive_loss", "no positive of itself", lambda *a: logistic(*a, own=True)),
-    ("contrastive_loss", "missing from the denominator", lambda *a: logistic(*a, top=False)),
     ("contrastive_loss", "temperature is missing", lambda *a: logistic(*a, cut=0.0)),
-    ("contrastive_loss", "sign is wrong", lambda *a: -logistic(*a)),
     ("difference", "this has a sign", lambda x, y: (x - y).mean(0) * 127.5),
-    ("difference", "before the mean", lambda x, y: (x.mean(0) - y.mean(0)).abs() * 127.5),
     ("difference", "not 255", lambda x, y: gray(x, y, 255.0)),
     ("ema_update", "exchanged", lambda old, new, d: (1 - d) * old + d * new),
-    ("ema_update", "new value needs its weight", lambda old, new, d: d * old + new),
     ("ema_update", "only decays", lambda old, new, d: d * old),
     ("error_over_copying", "upside down", lambda s, true, t: sse(t, true) / sse(s, true)),
     ("error_over_copying", "ratio of lengths", lambda s, true, t: (s - true).norm() / (t - true).norm()),
-    ("error_over_copying", "not with the target", lambda s, true, t: sse(s, t) / sse(t, true)),
-    ("error_over_copying", "copying the target is missing", lambda s, true, t: F.mse_loss(s, true)),
     ("film", "divide by frames - 1", lambda a, b, n: film(a, b, n, last=n)),
-    ("film", "both ends belong", lambda a, b, n: film(a, b, n + 2)[1:-1]),
-    ("film", "this is Lerp, the chord", lambda a, b, n: film(a, b, n, between=torch.lerp)),
-    ("fir_downsample", "without the filter", lambda image: image[::2, ::2]),
-    ("fir_downsample", "not two on the right and below", lambda image: halve(image, (0, 2, 0, 2))),
     ("fir_downsample", "repeats the border", lambda image: halve(image, mode="replicate")),
     ("fir_downsample", "a factor of 4 too large", lambda image: halve(image, scale=16.0)),
     ("fir_downsample", "the shape is (8, 10), expected (4, 5)", lambda image: image),
-    ("identity_loss", "divide by both lengths", lambda a, b: 1 - (a * b).sum(1).mean()),
-    ("identity_loss", "this is the cosine", lambda a, b: cosines(a, b).mean()),
     ("identity_loss", "wrong axis", lambda a, b: 1 - cosines(a, b, dim=0).mean()),
     ("identity_loss", "one number an image", lambda a, b: 1 - cosines(a, b)),
     ("joined_gradient", "this is the plain mean", lambda gradients, images: gradients.mean(0)),
     ("joined_gradient", "this is the weighted sum", lambda *a: joined(*a, divide=lambda weights: 1)),
-    ("joined_gradient", "upside down", lambda *a: joined(*a, weight=lambda count: 1 / count)),
     ("minibatch_stddev", "not a run of neighbors", lambda x, n: dealt(x, n, [[0, 1, 2], [3, 4, 5]])),
-    ("minibatch_stddev", "unbiased=False", lambda x, n: dealt(x, n, unbiased=True)),
-    ("minibatch_stddev", "one for the whole batch", lambda x, n: dealt(x, 1)),
     ("minibatch_stddev", "root is missing", lambda x, n: dealt(x, n, root=False)),
-    ("psnr", "peak of 1", lambda x, y: decibel(x, y, peak=1.0)),
     ("psnr", "base 10", lambda x, y: decibel(x, y, log=torch.log)),
-    ("psnr", "20 belongs to its root", lambda x, y: decibel(x, y, factor=20.0)),
     ("psnr", "sign is wrong", lambda x, y: -decibel(x, y)),
     ("r1_penalty", "must be squared", lambda logits, x: slope(logits, x).norm(dim=1).mean()),
-    ("r1_penalty", "this is their mean", lambda logits, x: slope(logits, x).square().mean()),
     ("r1_penalty", "create_graph=True", lambda f, x: slope(f, x, graph=False).square().sum(1).mean()),
     ("r1_penalty", "use torch.autograd.grad", by_backward),
-    ("r1_penalty", "WGAN-GP", lambda logits, x: (slope(logits, x).norm(dim=1) - 1).square().mean()),
     ("r1_share", "by the interval", lambda dear, plain, k: (dear - plain) / dear),
     ("r1_share", "not by one without R1", lambda dear, plain, k: (dear - plain) / k / plain),
-    ("r1_share", "this is in percent", lambda *a: 100 * r1_part(*a)),
-    ("redrawn_mean", "nothing was redrawn", lambda values, source, target, drawn: values.mean()),
     ("redrawn_mean", "redraw people, not pairs", lambda values, source, target, drawn: values[drawn].mean()),
     ("redrawn_mean", "the target counts too", lambda *a: redrawn(*a, ends=lambda s, t: s)),
-    ("redrawn_mean", "do not add", lambda *a: redrawn(*a, ends=lambda s, t: s + t)),
     ("redrawn_mean", "asks only who was drawn", lambda *a: redrawn(*a, ends=lambda s, t: int(s * t > 0))),
-    ("relative_distance", "the other way round", lambda swap, s, t: relative(swap, t, s)),
     ("relative_distance", "root is missing", lambda *z: relative(*z, gap=lambda a, b: ((a - b) ** 2).sum(1))),
     ("relative_distance", "wrong axis", lambda *z: relative(*z, gap=lambda a, b: (a - b).norm(dim=0))),
     ("relative_distance", "the mean comes later", lambda *z: relative(*z).mean()),
     ("rings", "negative frequencies", lambda size: rings(size, fold=False)),
     ("rings", "nothing is shifted", lambda size: np.fft.fftshift(rings(size))),
-    ("rings", "cuts off what follows the point", lambda size: rings(size, rounding=int)),
     ("rings", "not the sum", lambda size: rings(size, lambda a, b: abs(a) + abs(b))),
     ("self_pairs", "changed in place", in_place),
     ("self_pairs", "nothing was changed", lambda source, target, count: source.copy()),
@@ -246,15 +218,11 @@ WRONG = [
     ("self_pairs", "wrong side", lambda source, target, count: paired(target, source, count)),
     ("share_of_alarms", "the base rate is missing", lambda hits, alarms, base: share(hits, alarms, 0.5)),
     ("share_of_alarms", "the swaps that are found", lambda hits, alarms, base: hits),
-    ("share_of_alarms", "alarms that are false", lambda *a: 1 - share(*a)),
     ("slerp", "this is Lerp, the chord", lambda a, b, r: a + r * (b - a)),
-    ("slerp", "exchanged", lambda a, b, r: arc(b, a, r)),
     ("slerp", "arccos of the inner product", lambda a, b, r: arc(a, b, r, inner=lambda dot: dot)),
     ("slerp", "the shape is (1, 5), expected (5,)", lambda a, b, r: arc(a, b, r)[None]),
-    ("step_seconds", "the exchange is missing", lambda *a: seconds(*a, ring=0)),
     ("step_seconds", "needs the ring's factor", lambda *a: seconds(*a, ring=1)),
     ("step_seconds", "nothing overlaps", lambda *a: seconds(*a, alone=max)),
-    ("step_seconds", "one process exchanges nothing", lambda *a: seconds(*a, ring=1.5)),
     ("steps_to_level", "this is the row", lambda step, loss, level: np.flatnonzero(loss <= level)[0]),
     ("steps_to_level", "a NaN is no loss yet", lambda step, loss, level: step[~(loss > level)][0]),
     ("steps_to_level", "not the last", lambda step, loss, level: step[loss <= level][-1]),
