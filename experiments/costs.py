@@ -276,23 +276,6 @@ def predicted_seconds(work: Work, machine: Machine, processes: int = 1) -> float
     return computed + work.operations * machine.overhead + exchanged / machine.link
 
 
-def predicted_hours(profile: Profile, machine: Machine, processes: int = 1) -> float:
-    """Hours of all the swapper's steps when so many devices share each batch evenly.
-
-    The work is that of fp32; for half precision give constants that `measure_machine` took in it.
-
-    Raises
-    ------
-    ValueError
-        The batch cannot be divided among the processes.
-    """
-    batch, left = divmod(profile.swapper.batch_size, processes)
-    if left:
-        raise ValueError(f"{processes} processes cannot share a batch of {profile.swapper.batch_size} evenly")
-    seconds = predicted_seconds(mean_swapper_work(profile, batch), machine, processes)
-    return profile.swapper.steps * seconds / 3600
-
-
 def measure_machine(device: str = "cpu", mixed_precision: str = "no", repeats: int = 20) -> Machine:
     """Measure a device's three constants in some seconds, on a quiet machine.
 

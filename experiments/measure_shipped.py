@@ -65,7 +65,7 @@ def swaps(data: TrueSwap, generator, embedder, pairs: int, seed: int) -> dict:
     toward = (z_swap * z_source).sum(1) > (z_target * z_source).sum(1)
     closer = (z_swap * z_source).sum(1) > (z_swap * z_target).sum(1)
     swap, copy = report.loc["swap"], report.loc["copy target"]
-    low, high = _interval(error, copying, people, rng)
+    low, high = evaluation.ratio_interval(error, copying, people, DRAWS, rng)
     return {
         "pairs": pairs,
         "error_over_copying": float(swap.error_over_copying),
@@ -83,16 +83,6 @@ def swaps(data: TrueSwap, generator, embedder, pairs: int, seed: int) -> dict:
         "cos_source_own": float(swap.cos_source_own),
         "cos_source_of_true_swap": float(report.loc["true swap"].cos_source_own),
     }
-
-
-def _interval(error, copying, people, rng):
-    """95 % of the ratio of mean errors when whole people are redrawn; a pair counts by both its ends."""
-    count, ratios = 1 + max(part.max() for part in people), []
-    for _ in range(DRAWS):
-        drawn = np.bincount(rng.integers(count, size=count), minlength=count)
-        weight = drawn[people[0]] * drawn[people[1]]
-        ratios.append(float((weight * error).sum() / (weight * copying).sum()))
-    return [float(v) for v in np.quantile(ratios, [0.025, 0.975])]
 
 
 def work(options: argparse.Namespace) -> None:

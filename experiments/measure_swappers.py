@@ -74,14 +74,8 @@ class Pairs:
 
     def interval(self, numerator: np.ndarray, denominator: np.ndarray | None = None) -> list[float]:
         """95 % of a mean (or ratio of means) when whole people are redrawn; both ends of a pair count."""
-        rng, found = np.random.default_rng(0), []
-        count = 1 + int(max(part.max() for part in self.people))
         below = np.ones_like(numerator) if denominator is None else denominator
-        for _ in range(DRAWS):
-            drawn = np.bincount(rng.integers(count, size=count), minlength=count)
-            weight = drawn[self.people[0]] * drawn[self.people[1]]
-            found.append(float((weight * numerator).sum() / (weight * below).sum()))
-        return [float(v) for v in np.quantile(found, [0.025, 0.975])]
+        return evaluation.ratio_interval(numerator, below, self.people, DRAWS, np.random.default_rng(0))
 
 
 def to_truth(pairs: Pairs, x: Tensor) -> dict:

@@ -1,7 +1,7 @@
 """Discriminator: image -> logit. StyleGAN2's residual discriminator, as the paper says (Sec. 5.1).
 
 Equalized learning rate everywhere, FIR down-sampling, minibatch standard deviation. Beside it a smaller one
-for short trainings at 64 px, which sees the finest detail from its first layer on. Depends on layers.
+for short trainings at 64 px, which sees the finest detail from its first layer on.
 """
 
 from __future__ import annotations

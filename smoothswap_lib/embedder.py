@@ -1,6 +1,6 @@
 """Identity embedder: image -> unit vector (Sec. 4.1, 5.1), and the classifier heads of Table 2's baselines.
 
-A ResNet of bottleneck blocks (He et al. 2016), average pool, two fully-connected layers. Depends on layers.
+A ResNet of bottleneck blocks (He et al. 2016), average pool, two fully-connected layers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Generator: (target image, source identity) -> swapped image (Sec. 4.2).
 
 NCSN++ (score_sde, `ffhq_256_ncsnpp_continuous`) with half the channels, the time embedding replaced by the
-identity vector, and the input image added to the output. Depends on layers.
+identity vector, and the input image added to the output.
 """
 
 from __future__ import annotations

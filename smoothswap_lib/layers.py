@@ -1,7 +1,6 @@
 """The parts that generator and discriminator are made of.
 
 FIR resampling, NCSN++'s residual block with attention (score_sde layerspp.py), StyleGAN2's equalized layers.
-Depends on torch only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Each loss of the paper, one function an equation (Sec. 4.1, 4.2). Depends on torch only.
+"""Each loss of the paper, one function an equation (Sec. 4.1, 4.2).
 
 All return a scalar, averaged over the batch. The cross-entropy of the baselines is torch's.
 """

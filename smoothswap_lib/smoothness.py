@@ -1,7 +1,7 @@
 """How smooth an embedding space is: Slerp, the nearest image of a gallery, d_smooth (Sec. 5.5).
 
 A space is smooth when a point half-way between two faces lies close to the embedding of some real face.
-Depends on torch and numpy only; embeddings come in as tensors, whoever made them.
+Embeddings come in as tensors, whoever made them.
 """
 
 import math

@@ -31,20 +31,13 @@ def test_paper_configuration_has_stylegan2s_size():
     assert discriminator(torch.empty(3, 3, 256, 256, device="meta")).shape == (3,)
 
 
-def test_all_weights_are_equalized():
+def test_any_batch_gives_one_finite_float32_logit_an_image():
     discriminator = Discriminator(**SMALL)
-    weights = [p for name, p in discriminator.named_parameters() if name.endswith("weight")]
-    biases = [p for name, p in discriminator.named_parameters() if name.endswith("bias")]
-    assert len(weights) + len(biases) == len(list(discriminator.parameters()))
-    assert torch.cat([w.flatten() for w in weights]).std().item() == pytest.approx(1, rel=0.05)
-    assert all((b == 0).all() for b in biases)
-
-
-@pytest.mark.parametrize("batch", [1, 2, 3, 4, 5, 7, 8])
-def test_any_batch_gives_one_finite_logit_an_image(batch):
-    logits = Discriminator(**SMALL)(torch.randn(batch, 3, 16, 16))
-    assert logits.shape == (batch,)
-    assert torch.isfinite(logits).all()
+    for batch in (1, 2, 3, 4, 5, 7, 8):
+        logits = discriminator(torch.randn(batch, 3, 16, 16))
+        assert logits.shape == (batch,) and torch.isfinite(logits).all()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert discriminator(torch.randn(2, 3, 16, 16)).dtype == torch.float32
 
 
 def test_first_logits_are_of_order_one():
@@ -70,24 +63,18 @@ def test_down_block_equals_its_written_out_form():
     torch.testing.assert_close(block(x), expected)
 
 
-def test_every_parameter_receives_a_gradient_from_loss_and_r1():
-    discriminator = Discriminator(**SMALL)
-    x_real = torch.randn(6, 3, 16, 16, requires_grad=True)
+@pytest.mark.parametrize("with_loss", [False, True])
+def test_every_parameter_receives_a_gradient_from_loss_and_r1(with_loss):
+    """From R1 alone it may be 0 (of a bias that moves no slope), but it must be there."""
+    discriminator, x_real = Discriminator(**SMALL), torch.randn(6, 3, 16, 16, requires_grad=True)
     real_logits = discriminator(x_real)
-    loss = losses.discriminator_loss(real_logits, discriminator(torch.randn(6, 3, 16, 16)))
-    (loss + losses.r1_penalty(real_logits, x_real)).backward()
+    loss = losses.r1_penalty(real_logits, x_real)
+    if with_loss:
+        loss = loss + losses.discriminator_loss(real_logits, discriminator(torch.randn(6, 3, 16, 16)))
+    loss.backward()
     for name, parameter in discriminator.named_parameters():
         assert torch.isfinite(parameter.grad).all(), name
-        assert parameter.grad.abs().max() > 0, name
-
-
-def test_r1_alone_leaves_no_parameter_without_a_gradient():
-    discriminator = Discriminator(**SMALL)
-    x = torch.randn(4, 3, 16, 16, requires_grad=True)
-    losses.r1_penalty(discriminator(x), x).backward()
-    for name, parameter in discriminator.named_parameters():
-        assert parameter.grad is not None, name
-        assert torch.isfinite(parameter.grad).all(), name
+        assert not with_loss or parameter.grad.abs().max() > 0, name
     assert discriminator.fc1.weight.grad.abs().max() > 0
 
 
@@ -115,19 +102,11 @@ def test_discriminator_sees_a_collapsed_batch():
     assert (alone_among_copies - among_others).abs() > 1e-3
 
 
-def test_logits_are_float32_under_mixed_precision():
-    discriminator = Discriminator(**SMALL)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = discriminator(torch.randn(2, 3, 16, 16))
-    assert logits.dtype == torch.float32
-
-
 def test_strided_form_is_four_convolutions_and_a_linear_layer_at_64_pixels():
     discriminator = StridedDiscriminator(64, 1024, 128).double()
     shapes = [tuple(conv.weight.shape) for conv in discriminator.convs.values()]
     assert shapes == [(32, 3, 4, 4), (64, 32, 4, 4), (128, 64, 4, 4), (128, 128, 4, 4)]
-    x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
-    h = x
+    h = x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
     for conv in discriminator.convs.values():
         weight = conv.weight / math.sqrt(conv.weight[0].numel())
         h = F.leaky_relu(F.conv2d(h, weight, conv.bias, stride=2, padding=1), 0.2) * math.sqrt(2)
@@ -137,36 +116,26 @@ def test_strided_form_is_four_convolutions_and_a_linear_layer_at_64_pixels():
 
 def test_the_filter_hides_a_checkerboard_that_the_strided_form_sees():
     """Why there are two forms: the finest pattern passes none of StyleGAN2's FIR filters."""
-    x = torch.zeros(1, 1, 16, 16)
     board = (torch.arange(16)[:, None] + torch.arange(16)) % 2 * 2.0 - 1
     inside = slice(4, -4)
     assert layers.fir_blur(board[None, None], 2)[..., inside, inside].abs().max() < 1e-6
     conv = StridedDiscriminator(16, 128, 16).convs["16x16"]
-    changed = conv(board.expand(1, 3, 16, 16)) - conv(x.expand(1, 3, 16, 16))
+    changed = conv(board.expand(1, 3, 16, 16)) - conv(torch.zeros(1, 3, 16, 16))
     assert changed[..., 2:-2, 2:-2].abs().max() > 0.1
 
 
 @pytest.mark.parametrize("form", DISCRIMINATORS.values())
-@pytest.mark.parametrize("size", [4, 48, 0])
-def test_impossible_sizes_are_refused(form, size):
-    with pytest.raises(ValueError, match="size must be a power of two from 8 on"):
-        form(size)
-
-
-@pytest.mark.parametrize("form", DISCRIMINATORS.values())
-def test_impossible_channels_are_refused(form):
-    with pytest.raises(ValueError, match="base_channels must be 64"):
+def test_impossible_numbers_and_images_are_refused(form):
+    for size in (4, 48, 0):
+        with pytest.raises(ValueError, match="power of two"):
+            form(size)
+    with pytest.raises(ValueError, match="base_channels"):
         form(64, base_channels=32)
-
-
-@pytest.mark.parametrize("form", DISCRIMINATORS.values())
-def test_images_of_another_size_are_refused(form):
-    with pytest.raises(ValueError, match=r"images must be \(B, 3, 16, 16\), got \(2, 3, 32, 32\)"):
+    with pytest.raises(ValueError, match=r"images must be \(B, 3, 16, 16\)"):
         form(**SMALL)(torch.zeros(2, 3, 32, 32))
 
 
 @pytest.mark.parametrize("form", DISCRIMINATORS.values())
 def test_layers_of_the_discriminator_are_the_librarys(form):
-    kinds = (layers.EqualizedConv2d, layers.EqualizedLinear)
     leaves = [m for m in form(**SMALL).modules() if not list(m.children())]
-    assert all(isinstance(leaf, kinds) for leaf in leaves)
+    assert all(isinstance(leaf, (layers.EqualizedConv2d, layers.EqualizedLinear)) for leaf in leaves)

@@ -19,38 +19,25 @@ def count(module):
     return sum(p.numel() for p in module.parameters())
 
 
-def test_resnet50_has_the_known_size():
+def test_resnet50_has_the_known_size_and_halves_the_image_five_times():
     with torch.device("meta"):
-        embedder = Embedder()
+        embedder, x = Embedder(), torch.empty(2, 3, 256, 256)
     assert count(embedder.trunk) == 23_508_032
     assert count(embedder) == 23_508_032 + (2048 * 1024 + 1024) + (1024 * 512 + 512)
     convolutions = [m for m in embedder.trunk.modules() if isinstance(m, torch.nn.Conv2d)]
     assert len(convolutions) == 1 + 3 * 16 + 4  # stem, 16 blocks, 4 shortcuts; with its classifier 50 layers
+    assert embedder.trunk(x).shape == (2, 2048, 8, 8) and embedder(x).shape == (2, 512)
 
 
-def test_resnet50_halves_the_image_five_times():
-    with torch.device("meta"):
-        embedder, x = Embedder(), torch.empty(2, 3, 256, 256)
-    assert embedder.trunk(x).shape == (2, 2048, 8, 8)
-    assert embedder(x).shape == (2, 512)
-
-
-@pytest.mark.parametrize("dim", [16, 128])
-def test_vectors_have_unit_length_and_change_with_the_image(dim):
-    embedder = Embedder("resnet_small", dim)
-    z = embedder(torch.randn(6, 3, 64, 64))
-    assert z.shape == (6, dim)
-    torch.testing.assert_close(z.norm(dim=1), torch.ones(6))
-    assert (z @ z.T)[~torch.eye(6, dtype=torch.bool)].max() < 0.9999
-
-
-def test_every_parameter_receives_a_gradient():
+def test_vectors_have_unit_length_change_with_the_image_and_train_every_parameter():
     embedder = Embedder("resnet_small", 32)
     z = embedder(torch.randn(8, 3, 64, 64))
+    assert z.shape == (8, 32)
+    torch.testing.assert_close(z.norm(dim=1), torch.ones(8))
+    assert (z @ z.T)[~torch.eye(8, dtype=torch.bool)].max() < 0.9999
     (z * torch.randn_like(z)).sum().backward()
     for name, parameter in embedder.named_parameters():
-        assert torch.isfinite(parameter.grad).all(), name
-        assert parameter.grad.abs().max() > 0, name
+        assert torch.isfinite(parameter.grad).all() and parameter.grad.abs().max() > 0, name
 
 
 def test_eval_mode_depends_on_the_one_image_only_and_changes_no_buffer():
@@ -69,7 +56,7 @@ def test_eval_mode_depends_on_the_one_image_only_and_changes_no_buffer():
 def test_wrong_arguments_are_refused():
     with pytest.raises(ValueError, match="backbone must be one of"):
         Embedder("vgg")
-    with pytest.raises(ValueError, match=r"images must be \(B, 3, H, W\), got \(3, 64, 64\)"):
+    with pytest.raises(ValueError, match=r"images must be \(B, 3, H, W\)"):
         Embedder("resnet_small", 8)(torch.zeros(3, 64, 64))
 
 
@@ -77,20 +64,9 @@ def unit_vectors(batch, dim):
     return F.normalize(torch.randn(batch, dim, dtype=torch.float64), dim=1)
 
 
-def test_linear_head_is_linear_and_learns_from_unit_vectors():
-    head = LinearHead(16, 5).double()
-    z, identity = unit_vectors(40, 16), torch.arange(40) % 5
-    z[:] = F.normalize(z * 0.3 + F.one_hot(identity, 16), dim=1)
-    assert head(z, identity).shape == (40, 5)
-    middle = head((z[:1] + z[1:2]) / 2)
-    torch.testing.assert_close(middle, (head(z[:1]) + head(z[1:2])) / 2)
-    optimizer = torch.optim.Adam(head.parameters(), lr=0.05)
-    for _ in range(60):
-        optimizer.zero_grad()
-        loss = F.cross_entropy(head(z), identity)
-        loss.backward()
-        optimizer.step()
-    assert loss.item() < 0.1
+def test_linear_head_is_linear():
+    head, z = LinearHead(16, 5).double(), unit_vectors(2, 16)
+    torch.testing.assert_close(head(z.mean(0, keepdim=True)), head(z).mean(0, keepdim=True))
 
 
 @pytest.mark.parametrize(("scale", "margin"), [(64.0, 0.5), (16.0, 0.2)])
@@ -101,19 +77,8 @@ def test_arcface_head_equals_pytorch_metric_learning(scale, margin):
     reference.W.data = head.weight.data.T.clone()
     ours, theirs = F.cross_entropy(head(z, identity), identity), reference(z, identity)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
-    (our_gradient,) = torch.autograd.grad(ours, z)
-    (their_gradient,) = torch.autograd.grad(theirs, z)
+    our_gradient, their_gradient = (torch.autograd.grad(loss, z) for loss in (ours, theirs))
     torch.testing.assert_close(our_gradient, their_gradient, rtol=0, atol=1e-6)
-
-
-def test_arcface_margin_lowers_the_own_logit_only():
-    z, identity = unit_vectors(30, 16), torch.arange(30) % 7
-    head = ArcFaceHead(16, 7, scale=1.0, margin=0.5).double()
-    plain = ArcFaceHead(16, 7, scale=1.0, margin=0.0).double()
-    plain.load_state_dict(head.state_dict())
-    own = F.one_hot(identity, 7).bool()
-    torch.testing.assert_close(head(z, identity)[~own], plain(z, identity)[~own])
-    assert (head(z, identity)[own] < plain(z, identity)[own]).all()
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -121,8 +86,7 @@ def test_arcface_gradient_stays_finite_at_the_ends_of_the_angle(sign):
     head = ArcFaceHead(8, 3)
     z = (sign * F.normalize(head.weight.detach(), dim=1)).requires_grad_()
     F.cross_entropy(head(z, torch.arange(3)), torch.arange(3)).backward()
-    assert torch.isfinite(z.grad).all()
-    assert torch.isfinite(head.weight.grad).all()
+    assert torch.isfinite(z.grad).all() and torch.isfinite(head.weight.grad).all()
 
 
 def test_arcface_own_logit_falls_as_the_angle_grows_up_to_pi():

@@ -7,9 +7,8 @@ import pytest
 
 from smoothswap_lib import files
 
-HELLO = (
-    "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"  # SHA-256 of "hello", from coreutils
-)
+# SHA-256 of "hello", from coreutils
+HELLO = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 
 
 @pytest.fixture
@@ -30,17 +29,13 @@ def test_the_data_folder_is_beside_the_library_or_named(monkeypatch, tmp_path):
     assert files.data_folder() == tmp_path
 
 
-def test_hashes_are_sha256(shipped):
-    path = shipped / "inner" / "a file.txt"
-    assert files.sha256(path) == HELLO
-    path.write_bytes(bytes(range(256)) * 9000)
-    assert files.sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def test_checksums_have_the_form_of_sha256sum(shipped):
+def test_checksums_are_those_of_sha256sum(shipped):
     assert (shipped / "SHA256SUMS").read_text(encoding="utf-8") == f"{HELLO}  inner/a file.txt\n"
     assert files.read_checksums(shipped) == {"inner/a file.txt": HELLO}
     assert files.read_checksums(shipped / "inner") == {}
+    path = shipped / "inner" / "a file.txt"
+    path.write_bytes(bytes(range(256)) * 9000)
+    assert files.sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_caches_hidden_and_half_written_files_are_not_listed(shipped):
@@ -61,23 +56,17 @@ def test_an_unchanged_file_passes(shipped, monkeypatch):
     files.verify(shipped / "new")  # what the list does not name cannot be checked
 
 
-def test_a_changed_file_is_named_with_both_hashes(shipped, monkeypatch):
+def test_a_changed_or_missing_file_is_named_with_its_hashes(shipped, monkeypatch):
     path = shipped / "inner" / "a file.txt"
     path.write_bytes(b"hallo")
     actual = hashlib.sha256(b"hallo").hexdigest()
-    with pytest.raises(
-        ValueError, match=f"a file.txt is damaged: SHA-256 is {actual}, expected {HELLO}.*git checkout"
-    ):
+    with pytest.raises(ValueError, match=f"a file.txt.*{actual}.*{HELLO}.*git checkout"):
         files.verify(path)
     monkeypatch.chdir(shipped)
     with pytest.raises(ValueError, match="damaged"):
         files.verify("inner/a file.txt")
-
-
-def test_a_missing_file_is_named_with_its_hash(shipped):
-    path = shipped / "inner" / "a file.txt"
     path.unlink()
-    with pytest.raises(FileNotFoundError, match=f"a file.txt is missing.*{HELLO}.*git checkout"):
+    with pytest.raises(FileNotFoundError, match=f"a file.txt.*{HELLO}.*git checkout"):
         files.verify(path)
 
 
@@ -100,13 +89,9 @@ def test_atomic_writes_whole_files_or_none(tmp_path):
         assert temporary.parent == path.parent  # a rename across disks is no rename
     assert path.read_text(encoding="utf-8") == "first"
 
-    def stop_in_the_middle():
-        with files.atomic(path) as temporary:
-            temporary.write_text("sec", encoding="utf-8")
-            raise RuntimeError("stop")
-
-    with pytest.raises(RuntimeError, match="stop"):
-        stop_in_the_middle()
+    with pytest.raises(RuntimeError, match="stop"), files.atomic(path) as temporary:  # noqa: PT012
+        temporary.write_text("sec", encoding="utf-8")
+        raise RuntimeError("stop")
     assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
     assert path.read_text(encoding="utf-8") == "first"
 

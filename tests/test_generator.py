@@ -12,27 +12,15 @@ from torch import nn
 from smoothswap_lib.generator import Generator
 from smoothswap_lib.layers import ResidualBlock, SelfAttention
 
-PAPER = {
-    "size": 256,
-    "width": 64,
-    "channel_multipliers": (1, 1, 2, 2, 2, 2, 2),
-    "blocks_per_level": 2,
-    "attention_resolutions": (16,),
-}
-LAPTOP = {
-    "size": 64,
-    "width": 16,
-    "channel_multipliers": (1, 2, 2, 2),
-    "blocks_per_level": 1,
-    "attention_resolutions": (16,),
-}
-TINY = {
-    "size": 16,
-    "width": 8,
-    "channel_multipliers": (1, 2),
-    "blocks_per_level": 1,
-    "attention_resolutions": (8,),
-}
+
+def numbers(*values):
+    names = ("size", "width", "channel_multipliers", "blocks_per_level", "attention_resolutions")
+    return dict(zip(names, values))
+
+
+PAPER = numbers(256, 64, (1, 1, 2, 2, 2, 2, 2), 2, (16,))
+LAPTOP = numbers(64, 16, (1, 2, 2, 2), 1, (16,))
+TINY = numbers(16, 8, (1, 2), 1, (8,))
 
 
 @pytest.fixture(autouse=True)
@@ -64,27 +52,19 @@ def shake(generator):
 def test_paper_configuration_has_the_papers_size():
     with torch.device("meta"):
         generator, explicit = Generator(), Generator(**PAPER, identity_dim=512)
-    total = count(generator)
-    assert total == count(explicit) == 17_725_717
-    assert 16.4e6 < total < 17.8e6
-    blocks = [m for m in generator.modules() if isinstance(m, ResidualBlock)]
-    assert len(blocks) == 49
+    assert count(generator) == count(explicit) == 17_725_717
+    assert sum(isinstance(m, ResidualBlock) for m in generator.modules()) == 49
     assert sum(isinstance(m, SelfAttention) for m in generator.modules()) == 4
     assert sum(name.endswith("_image") for name in generator.encoder) == 6
     assert sum(name.endswith("_output") for name in generator.decoder) == 7
 
 
-@pytest.mark.parametrize(
-    "configuration", [PAPER, PAPER | {"width": 128}, LAPTOP], ids=["paper", "full", "laptop"]
-)
+@pytest.mark.parametrize("configuration", [PAPER, PAPER | {"width": 128}, LAPTOP])
 def test_shared_part_has_as_many_parameters_as_diffusers(configuration):
     with torch.device("meta"):
         ours, theirs = Generator(**configuration), diffusers_unet(**configuration)
-    conditioning = count(theirs, "time_emb") + count(
-        theirs, "time_proj"
-    )  # in blocks; and what makes the vector
-    assert count(ours, "from_identity") > 0
-    assert count(ours) - count(ours, "from_identity") == count(theirs) - conditioning
+    conditioning = count(theirs, "time_emb") + count(theirs, "time_proj")  # and what makes the vector
+    assert 0 < count(ours, "from_identity") == count(ours) - count(theirs) + conditioning
 
 
 def copy_generator(ours, theirs, z):
@@ -101,13 +81,7 @@ def test_same_weights_give_the_same_picture_as_diffusers():
 
     At least 128 channels where there is attention: below that, diffusers' attention has other group sizes.
     """
-    configuration = {
-        "size": 32,
-        "width": 64,
-        "channel_multipliers": (1, 2, 2),
-        "blocks_per_level": 2,
-        "attention_resolutions": (16,),
-    }
+    configuration = numbers(32, 64, (1, 2, 2), 2, (16,))
     ours = shake(Generator(**configuration, identity_dim=24)).double()
     theirs = diffusers_unet(**configuration).double()
     x, z = (t.double() for t in images_and_vectors(2, 32, 24))
@@ -120,11 +94,7 @@ def test_same_weights_give_the_same_picture_as_diffusers():
     torch.testing.assert_close(our_change, their_change, rtol=0, atol=1e-5)  # their FIR filter stays float32
 
 
-@pytest.mark.parametrize(
-    "configuration",
-    [LAPTOP, LAPTOP | {"size": 16, "width": 32, "blocks_per_level": 2, "attention_resolutions": (8, 4)}],
-    ids=["laptop", "wide"],
-)
+@pytest.mark.parametrize("configuration", [LAPTOP, numbers(16, 32, (1, 2, 2, 2), 2, (8, 4))])
 def test_weights_of_diffusers_give_our_generator_their_picture(configuration):
     """A whole NCSN++ at one timestep, converted with the identity path off; each weight is random."""
     ours, theirs = Generator(**configuration, identity_dim=12), diffusers_unet(**configuration)
@@ -157,7 +127,6 @@ def test_any_width_keeps_the_size_and_starts_as_a_copy_of_the_target(changes):
     generator = Generator(**configuration, identity_dim=12)
     x, z = images_and_vectors(2, configuration["size"], 12)
     x_swap = generator(x, z)
-    assert x_swap.shape == x.shape
     torch.testing.assert_close(x_swap, x, rtol=0, atol=1e-2)
     assert not torch.equal(x_swap, x)
     assert (shake(generator)(x, z) - x).std() > 0.05
@@ -174,70 +143,40 @@ def test_the_swap_depends_on_z_and_each_image_on_its_own_z_only():
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
     assert torch.equal(together, again)
     change = (together - swapped).abs().amax(dim=(1, 2, 3))
-    assert change[0] > 1e-2
-    assert change[1] < 1e-5  # the middle image kept its z
-    assert change[2] > 1e-2
+    assert change[1] < 1e-5 < 1e-2 < change[[0, 2]].min()  # the middle image kept its z
 
 
-@pytest.mark.parametrize("configuration", [TINY, LAPTOP], ids=["tiny", "laptop"])
-def test_every_parameter_receives_a_gradient(configuration):
+def test_every_parameter_receives_a_gradient():
     """After one step: at the start the near-zero layers let next to nothing through."""
-    generator = Generator(**configuration, identity_dim=12)
-    x, z = images_and_vectors(2, configuration["size"], 12)
+    generator = Generator(**LAPTOP, identity_dim=12)
+    x, z = images_and_vectors(2, 64, 12)
     goal = torch.rand_like(x) * 2 - 1
     optimizer = torch.optim.Adam(generator.parameters(), lr=1e-3)
     for _ in range(2):
         optimizer.zero_grad(set_to_none=True)
         (generator(x, z) - goal).square().mean().backward()
-        for name, parameter in generator.named_parameters():
-            assert parameter.grad is not None, name
-            assert torch.isfinite(parameter.grad).all(), name
         optimizer.step()
     for name, parameter in generator.named_parameters():
         # A bias on all keys moves all scores of a pixel alike, which softmax ignores: only rounding is left.
         smallest = 0.0 if name.endswith("key.bias") else 1e-9
-        assert parameter.grad.abs().max() > smallest, name
-
-
-def test_a_few_steps_learn_to_paint_what_z_says():
-    generator = Generator(**TINY, identity_dim=12)
-    x, z = images_and_vectors(4, 16, 12)
-    goal = (x + torch.linspace(-0.5, 0.5, 4).view(4, 1, 1, 1)).detach()  # z decides the shade
-    optimizer = torch.optim.Adam(generator.parameters(), lr=3e-3)
-    errors = []
-    for _ in range(60):
-        optimizer.zero_grad()
-        loss = (generator(x, z) - goal).square().mean()
-        loss.backward()
-        optimizer.step()
-        errors.append(loss.item())
-    assert errors[-1] < 0.2 * errors[0]
+        assert torch.isfinite(parameter.grad).all() and parameter.grad.abs().max() > smallest, name
 
 
 def test_gradient_with_respect_to_the_images_is_right():
-    generator = shake(
-        Generator(8, 4, (1, 2), blocks_per_level=1, attention_resolutions=(4,), identity_dim=3)
-    ).double()
+    generator = shake(Generator(**numbers(8, 4, (1, 2), 1, (4,)), identity_dim=3)).double()
     x, z = (t.double().requires_grad_() for t in images_and_vectors(1, 8, 3))
     assert torch.autograd.gradcheck(generator, (x, z), fast_mode=True)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"size": 18, "channel_multipliers": (1, 1, 1)}, "18 cannot be halved that often"),
-        ({"attention_resolutions": (4,)}, r"attention_resolutions \[4\] are not among the levels \[16, 8\]"),
+def test_impossible_configurations_and_wrong_shapes_are_refused():
+    for changes, message in (
+        ({"size": 18, "channel_multipliers": (1, 1, 1)}, "18 cannot be halved"),
+        ({"attention_resolutions": (4,)}, "attention_resolutions"),
         ({"channel_multipliers": ()}, "cannot be halved"),
-    ],
-)
-def test_impossible_configurations_are_refused(changes, message):
-    with pytest.raises(ValueError, match=message):
-        Generator(**TINY | changes)
-
-
-def test_wrong_shapes_are_refused():
+    ):
+        with pytest.raises(ValueError, match=message):
+            Generator(**TINY | changes)
     generator = Generator(**TINY, identity_dim=12)
-    with pytest.raises(ValueError, match=r"x_target must be \(B, 3, 16, 16\), got \(2, 3, 8, 8\)"):
-        generator(torch.zeros(2, 3, 8, 8), torch.zeros(2, 12))
-    with pytest.raises(ValueError, match=r"z_source must be \(2, 12\), one vector an image, got \(1, 12\)"):
-        generator(torch.zeros(2, 3, 16, 16), torch.zeros(1, 12))
+    for size, vectors, message in ((8, 2, "x_target must be"), (16, 1, "z_source must be")):
+        with pytest.raises(ValueError, match=message):
+            generator(torch.zeros(2, 3, size, size), torch.zeros(vectors, 12))

@@ -4,8 +4,6 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import nn
 
 from smoothswap_lib import layers
 
@@ -23,10 +21,10 @@ def at(image, i, j):
     return image[i, j].item() if inside else 0.0
 
 
-def filtered(image, i, j, gain):
-    """The 4 x 4 filter with its first tap on (i, j)."""
-    total = sum(TAPS[a] * TAPS[b] * at(image, i + a, j + b) for a in range(4) for b in range(4))
-    return gain * total / sum(TAPS) ** 2
+def filtered(image, rows, columns, gain):
+    """The 4 x 4 filter with its first tap on each (i, j)."""
+    taps = [(a, b, gain * TAPS[a] * TAPS[b] / 64) for a in range(4) for b in range(4)]
+    return [[sum(w * at(image, i + a, j + b) for a, b, w in taps) for j in columns] for i in rows]
 
 
 def for_each_map(x, function):
@@ -36,21 +34,17 @@ def for_each_map(x, function):
 
 
 def slow_downsample(image):
-    height, width = image.shape
-    rows, columns = range(0, height, 2), range(0, width, 2)
-    return [[filtered(image, i - 1, j - 1, gain=1) for j in columns] for i in rows]
+    return filtered(image, *(range(-1, side - 1, 2) for side in image.shape), gain=1)
 
 
 def slow_upsample(image):
-    height, width = image.shape
-    stuffed = torch.zeros(2 * height, 2 * width, dtype=image.dtype)
+    stuffed = torch.zeros([2 * side for side in image.shape], dtype=image.dtype)
     stuffed[::2, ::2] = image
-    return [[filtered(stuffed, i - 2, j - 2, gain=4) for j in range(2 * width)] for i in range(2 * height)]
+    return filtered(stuffed, *(range(-2, side - 2) for side in stuffed.shape), gain=4)
 
 
 def slow_blur(image):
-    height, width = image.shape
-    return [[filtered(image, i - 2, j - 2, gain=1) for j in range(width + 1)] for i in range(height + 1)]
+    return filtered(image, *(range(-2, side - 1) for side in image.shape), gain=1)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 8, 8), (1, 5, 4, 6), (1, 1, 2, 2)])
@@ -61,17 +55,10 @@ def slow_blur(image):
         (layers.fir_upsample, slow_upsample),
         (lambda x: layers.fir_blur(x, padding=2), slow_blur),
     ],
-    ids=["down", "up", "blur"],
 )
 def test_fir_resampling_equals_the_slow_reference(shape, fast, slow):
     x = torch.randn(shape, dtype=torch.float64)
     torch.testing.assert_close(fast(x), for_each_map(x, slow), rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("resample", [layers.fir_downsample, layers.fir_upsample])
-def test_fir_resampling_keeps_the_brightness_away_from_the_border(resample):
-    y = resample(torch.full((1, 2, 16, 16), 0.7))
-    torch.testing.assert_close(y[..., 2:-2, 2:-2], torch.full_like(y[..., 2:-2, 2:-2], 0.7))
 
 
 @pytest.mark.parametrize("resample", [layers.fir_downsample, layers.fir_upsample])
@@ -98,24 +85,7 @@ def test_first_weights_have_the_variance_of_score_sde():
     mean_fan = 9 * (64 + 128) / 2
     assert weight.var().item() == pytest.approx(1 / mean_fan, rel=0.03)
     assert weight.abs().max().item() <= math.sqrt(3 / mean_fan) * (1 + 1e-6)  # uniform, not normal
-    near_zero = layers.conv3x3(64, 128, scale=layers.NEAR_ZERO).weight
-    assert 0 < near_zero.std().item() < 1e-6
-
-
-def test_self_attention_equals_its_formula():
-    attention = layers.SelfAttention(8).double()
-    nn.init.normal_(attention.out.weight)
-    x = torch.randn(2, 8, 4, 4, dtype=torch.float64)
-    h = attention.norm(x)
-
-    def linear(layer):
-        return torch.einsum("oc,bchw->bohw", layer.weight[:, :, 0, 0], h) + layer.bias[:, None, None]
-
-    q, k, v = (linear(layer).flatten(2) for layer in (attention.query, attention.key, attention.value))
-    weights = torch.softmax(torch.einsum("bci,bcj->bij", q, k) / math.sqrt(8), dim=2)
-    mixed = torch.einsum("bij,bcj->bci", weights, v).view(2, 8, 4, 4)
-    expected = (x + attention.out(mixed)) / math.sqrt(2)
-    torch.testing.assert_close(attention(x), expected, rtol=0, atol=1e-10)
+    assert 0 < layers.conv3x3(64, 128, scale=layers.NEAR_ZERO).weight.std().item() < 1e-6
 
 
 @pytest.mark.parametrize(("resample", "size"), [("", 8), ("up", 16), ("down", 4)])
@@ -128,16 +98,6 @@ def test_residual_block_starts_silent(resample, size, channels, attention):
     assert y.shape == (2, channels[1], size, size)
     silent = block.skip(block.resample(x)) / math.sqrt(2) ** (2 if attention else 1)
     torch.testing.assert_close(y, silent, rtol=0, atol=1e-3)
-
-
-def test_residual_block_listens_to_z():
-    block = layers.ResidualBlock(16, 16, 10)
-    nn.init.normal_(block.conv1.weight)
-    x = torch.randn(1, 16, 8, 8)
-    assert not torch.allclose(block(x, torch.randn(1, 10)), block(x, torch.randn(1, 10)), atol=1e-2)
-
-
-def test_residual_block_refuses_an_unknown_resampling():
     with pytest.raises(ValueError, match="resample must be"):
         layers.ResidualBlock(8, 8, 4, resample="left")
 
@@ -148,27 +108,12 @@ def test_residual_block_refuses_an_unknown_resampling():
         (layers.EqualizedConv2d(48, 64, 3, padding=1), (4, 48, 16, 16)),
         (layers.EqualizedLinear(512, 400), (64, 512)),
     ],
-    ids=["conv", "linear"],
 )
 def test_equalized_layers_store_unit_weights_and_keep_the_variance(layer, shape):
     assert layer.weight.std().item() == pytest.approx(1, rel=0.02)
     y = layer(torch.randn(shape))
     inner = y[..., 1:-1, 1:-1] if y.dim() == 4 else y  # zeros outside lower the variance at the border
     assert inner.std().item() == pytest.approx(1, rel=0.05)
-
-
-def test_equalized_layer_is_the_plain_one_with_scaled_weights():
-    layer = layers.EqualizedConv2d(5, 7, 3, stride=2, padding=1)
-    nn.init.normal_(layer.bias)
-    x = torch.randn(2, 5, 9, 9)
-    expected = F.conv2d(x, layer.weight / math.sqrt(5 * 9), layer.bias, stride=2, padding=1)
-    torch.testing.assert_close(layer(x), expected)
-
-
-def test_scaled_leaky_relu():
-    x = torch.tensor([-1.0, 0.0, 2.0])
-    expected = torch.tensor([-0.2, 0.0, 2.0]) * math.sqrt(2)
-    torch.testing.assert_close(layers.scaled_leaky_relu(x), expected)
 
 
 def stylegan2_statistic(x, group_size):
@@ -182,11 +127,8 @@ def stylegan2_statistic(x, group_size):
 @pytest.mark.parametrize("batch", [4, 8, 12])
 def test_minibatch_stddev_equals_stylegan2_where_the_group_divides_the_batch(batch):
     x = torch.randn(batch, 5, 4, 4, dtype=torch.float64)
-    y = layers.minibatch_stddev(x)
-    assert y.shape == (batch, 6, 4, 4)
-    assert torch.equal(y[:, :5], x)
-    expected = stylegan2_statistic(x, 4)[:, None, None].expand(batch, 4, 4)
-    torch.testing.assert_close(y[:, 5], expected)
+    expected = stylegan2_statistic(x, 4)[:, None, None, None].expand(batch, 1, 4, 4)
+    torch.testing.assert_close(layers.minibatch_stddev(x), torch.cat([x, expected], dim=1))
 
 
 @pytest.mark.parametrize("batch", [2, 3, 5, 6, 7, 9, 13])
@@ -194,8 +136,7 @@ def test_minibatch_stddev_compares_every_image_in_any_batch(batch):
     x = torch.randn(batch, 5, 4, 4)
     statistic = layers.minibatch_stddev(x)[:, 5]
     assert (statistic > 0.3).all()  # nobody is alone in a group, so nobody looks like a collapsed batch
-    num_groups = statistic[:, 0, 0].unique().numel()
-    assert num_groups == math.ceil(batch / 4)
+    assert statistic[:, 0, 0].unique().numel() == math.ceil(batch / 4)
     collapsed = layers.minibatch_stddev(x[:1].expand(batch, -1, -1, -1))[:, 5]
     assert (collapsed < 1e-3).all()
 
@@ -204,8 +145,7 @@ def test_minibatch_stddev_of_one_image_is_defined_and_differentiable():
     x = torch.randn(1, 3, 4, 4, requires_grad=True)
     y = layers.minibatch_stddev(x)
     y.sum().backward()
-    assert y.shape == (1, 4, 4, 4)
-    assert torch.isfinite(x.grad).all()
+    assert y.shape == (1, 4, 4, 4) and torch.isfinite(x.grad).all()
 
 
 def test_minibatch_stddev_in_half_precision_does_not_overflow():

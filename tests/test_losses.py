@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pytorch_metric_learning.losses import NTXentLoss, SupConLoss
 from torch.autograd import gradcheck
@@ -22,24 +22,6 @@ def random(*shape):
     return torch.randn(shape, dtype=torch.float64, requires_grad=True)
 
 
-def batch_of(num_identities, num_images, dim, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    z = torch.randn(num_identities * num_images, dim, generator=generator, dtype=torch.float64)
-    identity = torch.arange(num_identities).repeat_interleave(num_images)
-    shuffled = torch.randperm(len(identity), generator=generator)
-    return F.normalize(z, dim=1), identity[shuffled]
-
-
-def assert_equal_with_gradients(ours, theirs, z):
-    z = z.clone().requires_grad_()
-    our_value, their_value = ours(z), theirs(z)
-    torch.testing.assert_close(our_value, their_value, rtol=0, atol=1e-6)
-    (our_gradient,) = torch.autograd.grad(our_value, z)
-    (their_gradient,) = torch.autograd.grad(their_value, z)
-    assert their_gradient.abs().max() > 0
-    torch.testing.assert_close(our_gradient, their_gradient, rtol=0, atol=1e-6)
-
-
 PAIRS = [(losses.contrastive_loss, NTXentLoss), (losses.supcon_loss, SupConLoss)]
 
 
@@ -48,51 +30,39 @@ PAIRS = [(losses.contrastive_loss, NTXentLoss), (losses.supcon_loss, SupConLoss)
 @given(
     labels=st.lists(st.integers(0, 4), min_size=3, max_size=16).filter(lambda x: 1 < len(set(x)) < len(x)),
     temperature=st.sampled_from([0.07, 0.2, 1.0]),
+    length=st.sampled_from([1, 3]),
     seed=st.integers(0, 10_000),
 )
-def test_contrastive_losses_equal_pytorch_metric_learning(ours, reference, labels, temperature, seed):
+@example(labels=list(range(32)) * 4, temperature=0.07, length=1, seed=0)  # the paper's batch
+def test_contrastive_losses_equal_pytorch_metric_learning(ours, reference, labels, temperature, length, seed):
     """Any mixture of identities, lonely images among them, and vectors of any length."""
-    identity = torch.tensor(labels)
-    generator = torch.Generator().manual_seed(seed)
-    z = torch.randn(len(labels), 6, generator=generator, dtype=torch.float64)
-    theirs = reference(temperature=temperature)
-    assert_equal_with_gradients(
-        lambda z: ours(z, identity, temperature), lambda z: theirs(z, identity), F.normalize(z, dim=1)
-    )
-    assert_equal_with_gradients(
-        lambda z: ours(z, identity, temperature), lambda z: theirs(z, identity), 3 * z
-    )
-
-
-@pytest.mark.parametrize(("ours", "reference"), PAIRS, ids=["contrastive", "supcon"])
-def test_contrastive_losses_agree_on_the_papers_batch(ours, reference):
-    z, identity = batch_of(32, 4, 512)
-    theirs = reference(temperature=0.07)
-    assert_equal_with_gradients(lambda z: ours(z, identity), lambda z: theirs(z, identity), z)
-    single = z.float()
-    torch.testing.assert_close(ours(single, identity), theirs(single, identity), rtol=1e-5, atol=1e-6)
+    identity, theirs = torch.tensor(labels), reference(temperature=temperature)
+    z = torch.randn(len(labels), 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    z = (length * F.normalize(z, dim=1)).requires_grad_()
+    our_value, their_value = ours(z, identity, temperature), theirs(z, identity)
+    torch.testing.assert_close(our_value, their_value, rtol=0, atol=1e-6)
+    our_gradient, their_gradient = (torch.autograd.grad(value, z) for value in (our_value, their_value))
+    torch.testing.assert_close(our_gradient, their_gradient, rtol=0, atol=1e-6)
+    assert their_gradient[0].abs().max() > 0
 
 
 def test_contrastive_loss_equals_the_papers_equation_pair_by_pair():
-    z, identity = batch_of(3, 3, 5)
+    z, identity = F.normalize(random(9, 5), dim=1), torch.arange(9) % 3
     terms = []
     for i in range(9):
         for p in range(9):
             if p == i or identity[p] != identity[i]:
                 continue
             own = math.exp((z[i] @ z[p]).item() / 0.07)
-            negatives = sum(
-                math.exp((z[i] @ z[n]).item() / 0.07) for n in range(9) if identity[n] != identity[i]
-            )
+            others = [n for n in range(9) if identity[n] != identity[i]]
+            negatives = sum(math.exp((z[i] @ z[n]).item() / 0.07) for n in others)
             terms.append(-math.log(own / (own + negatives)))
     assert losses.contrastive_loss(z, identity).item() == pytest.approx(sum(terms) / len(terms), abs=1e-9)
 
 
 def test_the_two_losses_differ_in_their_floor():
     identity = torch.arange(8).repeat_interleave(4)
-    z = torch.eye(8, dtype=torch.float64)[
-        identity
-    ]  # images of one identity coincide, identities are orthogonal
+    z = torch.eye(8, dtype=torch.float64)[identity]  # images of a person coincide, people are orthogonal
     assert losses.contrastive_loss(z, identity, 0.01).item() < 1e-12
     assert losses.supcon_loss(z, identity, 0.01).item() == pytest.approx(math.log(3), abs=1e-9)
 
@@ -100,11 +70,8 @@ def test_the_two_losses_differ_in_their_floor():
 @pytest.mark.parametrize("loss", [losses.contrastive_loss, losses.supcon_loss])
 @pytest.mark.parametrize("temperature", [0.07, 0.005])
 def test_contrastive_losses_are_stable_in_float32(loss, temperature):
-    worst = torch.tensor(
-        [[1.0, 0.0], [-1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]]
-    )  # positives opposite, negatives equal
     identity = torch.tensor([0, 0, 1, 1])
-    z = worst.clone().requires_grad_()
+    z = torch.tensor([[1.0, 0.0], [-1.0, 0.0]]).repeat(2, 1).requires_grad_()  # the worst case
     value = loss(z, identity, temperature)
     value.backward()
     assert value.item() == pytest.approx(2 / temperature, rel=0.01)
@@ -112,27 +79,21 @@ def test_contrastive_losses_are_stable_in_float32(loss, temperature):
 
 
 @pytest.mark.parametrize("loss", [losses.contrastive_loss, losses.supcon_loss])
-def test_contrastive_losses_pass_gradcheck(loss):
-    _, identity = batch_of(3, 2, 4)
-    assert gradcheck(lambda z: loss(z, identity, 0.5), random(6, 4))
-
-
-@pytest.mark.parametrize("loss", [losses.contrastive_loss, losses.supcon_loss])
 @pytest.mark.parametrize(
-    ("z", "identity", "temperature", "message"),
+    ("shape", "identity", "temperature", "message"),
     [
-        (torch.randn(4, 8), torch.arange(4), 0.07, "no positive pair"),
-        (torch.randn(4, 8), torch.zeros(4, dtype=torch.long), 0.07, "no negative pair"),
-        (torch.randn(0, 8), torch.zeros(0, dtype=torch.long), 0.07, "no positive pair"),
-        (torch.randn(4, 8, 1), torch.tensor([0, 0, 1, 1]), 0.07, r"z must be \(B, dim\)"),
-        (torch.randn(4, 8), torch.tensor([[0], [0], [1], [1]]), 0.07, r"identity must be \(B,\)"),
-        (torch.randn(4, 8), torch.tensor([0, 0, 1]), 0.07, r"identity must be \(B,\)"),
-        (torch.randn(4, 8), torch.tensor([0, 0, 1, 1]), 0.0, "temperature must be more than 0"),
+        ((4, 8), [0, 1, 2, 3], 0.07, "no positive pair"),
+        ((4, 8), [0, 0, 0, 0], 0.07, "no negative pair"),
+        ((0, 8), [], 0.07, "no positive pair"),
+        ((4, 8, 1), [0, 0, 1, 1], 0.07, "z must be"),
+        ((4, 8), [[0], [0], [1], [1]], 0.07, "identity must be"),
+        ((4, 8), [0, 0, 1], 0.07, "identity must be"),
+        ((4, 8), [0, 0, 1, 1], 0.0, "temperature"),
     ],
 )
-def test_contrastive_losses_refuse_batches_without_an_answer(loss, z, identity, temperature, message):
+def test_contrastive_losses_refuse_batches_without_an_answer(loss, shape, identity, temperature, message):
     with pytest.raises(ValueError, match=message):
-        loss(z, identity, temperature)
+        loss(torch.randn(shape), torch.tensor(identity), temperature)
 
 
 def test_identity_loss_goes_from_0_to_2_and_ignores_length():
@@ -149,9 +110,6 @@ def test_change_loss_is_the_squared_distance_over_the_number_of_values():
     x_swap, x_target = random(2, 3, 4, 5), random(2, 3, 4, 5)
     distances = torch.stack([(a - b).norm() ** 2 for a, b in zip(x_swap, x_target, strict=True)])
     torch.testing.assert_close(losses.change_loss(x_swap, x_target), distances.mean() / (3 * 4 * 5))
-    assert (
-        losses.change_loss(torch.ones(1, 3, 2, 2), -torch.ones(1, 3, 2, 2)).item() == 4
-    )  # white against black
     assert gradcheck(losses.change_loss, (x_swap, x_target))
 
 
@@ -161,7 +119,6 @@ def test_adversarial_losses_equal_their_logarithms():
     torch.testing.assert_close(losses.generator_adversarial_loss(fake), -d_fake.log().mean())
     expected = -d_real.log().mean() - (1 - d_fake).log().mean()
     torch.testing.assert_close(losses.discriminator_loss(real, fake), expected)
-    assert losses.discriminator_loss(torch.zeros(3), torch.zeros(5)).item() == pytest.approx(2 * math.log(2))
     assert gradcheck(losses.generator_adversarial_loss, fake)
     assert gradcheck(losses.discriminator_loss, (real, fake))
 
@@ -170,21 +127,9 @@ def test_adversarial_losses_stay_finite_where_the_sigmoid_is_0_or_1():
     extreme = torch.tensor([-1e4, 1e4])
     assert losses.generator_adversarial_loss(extreme).item() == pytest.approx(5e3)
     assert losses.discriminator_loss(extreme, extreme).item() == pytest.approx(1e4)
-
-
-def test_generator_loss_is_non_saturating():
     logits = torch.tensor([-20.0], requires_grad=True)  # the discriminator is sure that the swap is one
     losses.generator_adversarial_loss(logits).backward()
     assert logits.grad.item() == pytest.approx(-1)
-
-
-def test_r1_of_a_linear_discriminator_is_its_squared_weight():
-    weight = random(3, 4, 4)
-    x = random(5, 3, 4, 4)
-    penalty = losses.r1_penalty((x * weight).sum(dim=(1, 2, 3)) + 7, x)
-    torch.testing.assert_close(penalty, weight.square().sum())
-    (gradient,) = torch.autograd.grad(penalty, weight)
-    torch.testing.assert_close(gradient, 2 * weight)
 
 
 def test_r1_of_a_quadratic_discriminator():
@@ -209,35 +154,29 @@ def test_r1_passes_gradcheck():
 def test_r1_keeps_a_parameter_without_influence_in_the_graph():
     x, bias = random(2, 3, 2, 2), torch.zeros(1, dtype=torch.float64, requires_grad=True)
     losses.r1_penalty(x.flatten(1).square().sum(dim=1) + bias, x).backward()
-    assert bias.grad is not None
     assert bias.grad.item() == 0
 
 
-def test_r1_says_what_is_missing():
-    x = torch.randn(2, 3, 4, 4)
-    with pytest.raises(ValueError, match="requires_grad_"):
-        losses.r1_penalty(x.sum(dim=(1, 2, 3)), x)
-    x.requires_grad_()
-    with pytest.raises(ValueError, match="do not depend on this x"):
-        losses.r1_penalty(x.sum(dim=(1, 2, 3)), x.detach().clone().requires_grad_())
-    with pytest.raises(ValueError, match=r"x must be \(B, ...\) with B = 2"):
-        losses.r1_penalty(x.sum(dim=(1, 2, 3)), x[:1])
-    with pytest.raises(ValueError, match=r"logits must be \(B,\), got \(2, 1\)"):
-        losses.r1_penalty(x.sum(dim=(1, 2, 3))[:, None], x)
+X = torch.ones(2, 3, 4, 4, requires_grad=True)
+LOGITS = X.sum(dim=(1, 2, 3))
 
 
 @pytest.mark.parametrize(
-    ("call", "message"),
+    ("function", "arguments", "message"),
     [
-        (lambda: losses.identity_loss(torch.ones(2, 8), torch.ones(1, 8)), "z_swap and z_source"),
-        (lambda: losses.identity_loss(torch.ones(8), torch.ones(8)), "z_swap and z_source"),
-        (lambda: losses.change_loss(torch.ones(2, 3, 4, 4), torch.ones(1, 3, 4, 4)), "x_swap and x_target"),
-        (lambda: losses.change_loss(torch.ones(3, 4, 4), torch.ones(3, 4, 4)), "x_swap and x_target"),
-        (lambda: losses.generator_adversarial_loss(torch.ones(2, 1)), r"logits must be \(B,\)"),
-        (lambda: losses.discriminator_loss(torch.ones(2, 1), torch.ones(2)), "real_logits"),
-        (lambda: losses.discriminator_loss(torch.ones(2), torch.ones(2, 1)), "fake_logits"),
+        (losses.r1_penalty, (LOGITS.detach(), X.detach()), "requires_grad_"),
+        (losses.r1_penalty, (LOGITS, X.detach().clone().requires_grad_()), "do not depend on this x"),
+        (losses.r1_penalty, (LOGITS, X[:1]), "B = 2"),
+        (losses.r1_penalty, (LOGITS[:, None], X), "logits must be"),
+        (losses.identity_loss, (X[:, 0, 0], X[:1, 0, 0]), "z_swap and z_source"),
+        (losses.identity_loss, (X[0, 0, 0], X[0, 0, 0]), "z_swap and z_source"),
+        (losses.change_loss, (X, X[:1]), "x_swap and x_target"),
+        (losses.change_loss, (X[0], X[0]), "x_swap and x_target"),
+        (losses.generator_adversarial_loss, (LOGITS[:, None],), "logits must be"),
+        (losses.discriminator_loss, (LOGITS[:, None], LOGITS), "real_logits"),
+        (losses.discriminator_loss, (LOGITS, LOGITS[:, None]), "fake_logits"),
     ],
 )
-def test_wrong_shapes_are_refused_instead_of_broadcast(call, message):
+def test_what_has_no_answer_is_refused_instead_of_broadcast(function, arguments, message):
     with pytest.raises(ValueError, match=message):
-        call()
+        function(*arguments)

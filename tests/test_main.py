@@ -77,29 +77,19 @@ def test_the_command_runs_as_a_module(faces, tmp_path):
     assert done.stderr == "" and done.stdout.count("\n") == 2
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"source.png", "target.png", "out.jpg", "sheet.png"}
-    for name in ("out.jpg", "sheet.png"):
-        assert marking.verify(tmp_path / name).marked
-    shown = Image.open(tmp_path / "sheet.png")
-    assert shown.width > 3 * 250 and shown.height > 250
-
-
-@pytest.mark.parametrize("command", [[], ["swap"], ["verify"]])
-def test_help_is_there(command, capsys):
-    with pytest.raises(SystemExit) as stop:
-        main([*command, "--help"])
-    text = capsys.readouterr().out
-    assert stop.value.code == 0 and "usage: python -m smoothswap_lib" in text
-    if command == ["swap"]:
-        assert "--aligned" in text and "--sheet" in text and "agreed" in text
+    assert all(marking.verify(tmp_path / name).marked for name in ("out.jpg", "sheet.png"))
+    for command in ([], ["swap"], ["verify"]):
+        with pytest.raises(SystemExit) as stop:
+            main([*command, "--help"])
+        assert stop.value.code == 0
 
 
 def test_the_sheet_shows_source_target_and_swap(faces):
     source, target, _ = faces
     done = photographs.swap_photographs(*map(read_picture, (source, target)))
     sheet = photographs.comparison_sheet(done).astype(float)
-    row, left = sheet[sheet.shape[0] // 2], 10  # a margin of .1 inch at 100 dots an inch
-    tiles = [sheet[-266:-10, left + round(i * 256 * 67 / 64) :][:, :256] for i in range(3)]
-    assert row.shape[1] == 3
+    # a margin of .1 inch at 100 dots an inch
+    tiles = [sheet[-266:-10, 10 + round(i * 256 * 67 / 64) :][:, :256] for i in range(3)]
     for tile, face in zip(tiles, (done.x_source, done.x_target, done.x_swap)):
         small = np.asarray(Image.fromarray(tile.astype(np.uint8)).resize((64, 64), Image.Resampling.BOX))
         wanted = datasets.to_uint8(face).permute(1, 2, 0).numpy()
@@ -119,13 +109,9 @@ def test_a_photograph_is_changed_around_the_face_only(faces, photograph, tmp_pat
 
 def test_a_photograph_as_source_gives_its_faces_identity(faces, photograph, test_split, tmp_path):
     """The aligned face of the photograph swaps like the crop that was put into it, not like another's."""
-    _, target, _ = faces
-    person = read_picture(photograph)
-    other = read_picture(target)
-    done = photographs.swap_photographs(person, other)
-    z = checkpoints.load_embedder()(
-        torch.stack([done.x_source, *test_split.image_batch([900, 30])])
-    )  # (3, dim)
+    done = photographs.swap_photographs(*map(read_picture, (photograph, faces[1])))
+    images = torch.stack([done.x_source, *test_split.image_batch([900, 30])])
+    z = checkpoints.load_embedder()(images)  # (3, dim)
     assert z[0] @ z[1] > 0.5 > z[0] @ z[2]
 
 
@@ -142,47 +128,31 @@ def test_square_images_are_crops_unless_told_otherwise(faces, tmp_path, monkeypa
     assert call("swap", source, target, "-o", out) == 2
     assert "no face was found in" in capsys.readouterr().err
     assert call("swap", source, target, "-o", out, "--aligned") == 0
-
-
-def test_without_a_detector_the_mend_is_said(faces, photograph, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(align_folder, "detector_installed", lambda: False)
-    assert call("swap", faces[0], photograph, "-o", tmp_path / "out.png") == 2
-    assert align_folder.INSTALL in capsys.readouterr().err
-    assert not (tmp_path / "out.png").exists()
+    assert call("swap", source, target, "-o", tmp_path / "none.png") == 2
+    assert align_folder.INSTALL in capsys.readouterr().err and not (tmp_path / "none.png").exists()
 
 
 def test_errors_name_the_file_and_write_nothing(faces, tmp_path, capsys):
     source, target, _ = faces
-    cut = tmp_path / "cut.png"
+    cut, text, out = (tmp_path / name for name in ("cut.png", "text.jpg", "o.png"))
     cut.write_bytes(source.read_bytes()[:2000])
-    (tmp_path / "text.jpg").write_text("no image")
+    text.write_text("no image")
     before = sorted(tmp_path.iterdir())
     calls = {
-        "nowhere.png is no file": (tmp_path / "nowhere.png", target, "-o", tmp_path / "o.png"),
-        "cut.png cannot be read as an image": (cut, target, "-o", tmp_path / "o.png"),
-        "text.jpg cannot be read as an image (not a known kind, which are JPEG": (
-            source,
-            tmp_path / "text.jpg",
-            "-o",
-            tmp_path / "o.png",
-        ),
+        "nowhere.png": (tmp_path / "nowhere.png", target, "-o", out),
+        "cut.png": (cut, target, "-o", out),
+        "text.jpg": (source, text, "-o", out),
         "target.png would be overwritten": (source, target, "-o", target),
-        "o.png would be overwritten": (
-            source,
-            target,
-            "-o",
-            tmp_path / "o.png",
-            "--sheet",
-            tmp_path / "o.png",
-        ),
-        "o.tiff: swaps are written as .png": (source, target, "-o", tmp_path / "o.tiff"),
-        "No weights are called 'best'": (source, target, "-o", tmp_path / "o.png", "--weights", "best"),
+        "o.png would be overwritten": (source, target, "-o", out, "--sheet", out),
+        ".png": (source, target, "-o", tmp_path / "o.tiff"),
+        "'best'": (source, target, "-o", out, "--weights", "best"),
     }
-    for message, arguments in calls.items():
+    for words, arguments in calls.items():
         assert call("swap", *arguments) == 2
         error = capsys.readouterr().err
-        assert error.startswith("error: ") and message in error and error.count("\n") == 1, error
-    assert call("verify", cut) == 2 and "cut.png cannot be read" in capsys.readouterr().err
+        assert error.startswith("error: ") and words in error and error.count("\n") == 1, error
+    assert call("verify", cut) == 2 and "cut.png" in capsys.readouterr().err
     assert sorted(tmp_path.iterdir()) == before
 
 

@@ -21,21 +21,14 @@ def circle(angles):
     return torch.stack([angles.cos(), angles.sin()], dim=-1)
 
 
-@pytest.mark.parametrize("r", [0.0, 0.25, 0.5, 0.9, 1.0])
-def test_slerp_agrees_with_scipys_rotations(r):
+def test_slerp_agrees_with_scipys_rotations_with_a_ratio_for_each_pair():
     # Unit quaternions are points of a sphere in 4-d; scipy interpolates them on the shorter of two arcs.
-    z_a, z_b = unit(8, 4, seed=1), unit(8, 4, seed=2)
+    z_a, z_b, r = unit(8, 4, seed=1), unit(8, 4, seed=2), torch.linspace(0, 1, 8, dtype=torch.float64)
     z_b = z_b * (z_a * z_b).sum(1, keepdim=True).sign()
     ours = smoothness.slerp(z_a, z_b, r).numpy()
-    for a, b, point in zip(z_a.numpy(), z_b.numpy(), ours, strict=True):
-        theirs = Slerp([0, 1], Rotation.from_quat(np.stack([a, b])))(r).as_quat()
+    for a, b, ratio, point in zip(z_a.numpy(), z_b.numpy(), r, ours, strict=True):
+        theirs = Slerp([0, 1], Rotation.from_quat(np.stack([a, b])))(float(ratio)).as_quat()
         np.testing.assert_allclose(point * np.sign(point @ theirs), theirs, atol=1e-7)
-
-
-def test_slerp_on_a_circle_moves_at_constant_speed_with_a_ratio_for_each_pair():
-    r = torch.linspace(0, 1, 11, dtype=torch.float64)
-    z = smoothness.slerp(circle(torch.full((11,), 0.3)), circle(torch.full((11,), 2.3)), r)
-    torch.testing.assert_close(z, circle(0.3 + 2.0 * r))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -61,23 +54,29 @@ def test_slerp_of_unscaled_vectors_has_unit_length_and_can_be_differentiated():
     z = smoothness.slerp(z_a, z_b, 0.4)
     z[:, 0].sum().backward()
     torch.testing.assert_close(z.norm(dim=1), torch.ones(4, dtype=torch.float64))
-    assert torch.isfinite(z_a.grad).all()
-    assert z_a.grad.abs().sum(1).gt(0).all()
+    assert torch.isfinite(z_a.grad).all() and z_a.grad.abs().sum(1).gt(0).all()
 
 
-def test_bad_input_is_refused_in_words():
-    z = unit(3, 4)
-    for r in (-0.1, 1.1):
-        with pytest.raises(ValueError, match=r"\[0, 1\]"):
-            smoothness.slerp(z, z, r)
-    with pytest.raises(ValueError, match="zero or non-finite"):
-        smoothness.slerp(z, torch.zeros(3, 4), 0.5)
-    with pytest.raises(ValueError, match="shape"):
-        smoothness.slerp(z, z, torch.rand(2))
-    with pytest.raises(ValueError, match="collapsed"):
-        smoothness.smoothness_score(z[:1].repeat(5, 1), unit(9, 4), 0.5, pairs=10)
-    with pytest.raises(ValueError, match="two different"):
-        smoothness.draw_pairs(4, 10, 0, identity=[1, 1, 1, 1])
+Z = unit(3, 4)
+
+
+@pytest.mark.parametrize(
+    "function, arguments, message",
+    [
+        (smoothness.slerp, (Z, Z, -0.1), r"\[0, 1\]"),
+        (smoothness.slerp, (Z, Z, 1.1), r"\[0, 1\]"),
+        (smoothness.slerp, (Z, torch.zeros(3, 4), 0.5), "zero or non-finite"),
+        (smoothness.slerp, (Z, Z, torch.rand(2)), "shape"),
+        (smoothness.smoothness_score, (Z[:1].repeat(5, 1), unit(9, 4), 0.5), "collapsed"),
+        (smoothness.draw_pairs, (4, 10, 0, [1, 1, 1, 1]), "two different"),
+        (smoothness.nearest, (Z[:1], Z[:2], torch.tensor([[0, 1]])), "excluded"),
+        (smoothness.nearest, (Z[:1], Z[:2], torch.tensor([2])), "gallery indices"),
+        (smoothness.smoothness_score_path, (Z,), "A, in-between, B"),
+    ],
+)
+def test_bad_input_is_refused_in_words(function, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        function(*arguments)
 
 
 @pytest.mark.parametrize("blocks", [(1024, 16384), (7, 11), (1, 1)])
@@ -101,12 +100,7 @@ def test_an_image_is_never_its_own_neighbor():
     assert not (smoothness.nearest(z, z, own)[0] == own).any()
     for a, b in zip(*smoothness.draw_pairs(30, 20, 0), strict=True):
         indices, _ = retrieval.retrieval_path(z[a], z[b], z, exclude=[a, b])
-        assert a not in indices
-        assert b not in indices
-    with pytest.raises(ValueError, match="excluded"):
-        smoothness.nearest(z[:1], z[:2], torch.tensor([[0, 1]]))
-    with pytest.raises(ValueError, match="gallery indices"):
-        smoothness.nearest(z[:1], z[:2], torch.tensor([2]))
+        assert a not in indices and b not in indices
 
 
 def literal_d_smooth(z, gallery, r, first, second, own=None):
@@ -114,11 +108,8 @@ def literal_d_smooth(z, gallery, r, first, second, own=None):
     for a, b in zip(first, second, strict=True):
         omega = math.acos(max(-1.0, min(1.0, float(z[a] @ z[b]))))
         point = (math.sin((1 - r) * omega) * z[a] + math.sin(r * omega) * z[b]) / math.sin(omega)
-        gaps = [
-            np.linalg.norm(point - g)
-            for j, g in enumerate(gallery)
-            if own is None or j not in (own[a], own[b])
-        ]
+        out = () if own is None else (own[a], own[b])
+        gaps = [np.linalg.norm(point - g) for j, g in enumerate(gallery) if j not in out]
         ratios.append(min(gaps) / np.linalg.norm(z[a] - z[b]))
     return float(np.mean(ratios))
 
@@ -128,104 +119,88 @@ def literal_d_smooth(z, gallery, r, first, second, own=None):
 def test_smoothness_score_equals_the_paper_read_word_by_word(r, dtype):
     z, gallery = unit(25, 8, seed=11), unit(60, 8, seed=12)
     pairs = smoothness.draw_pairs(25, 80, 3)
-    score = smoothness.smoothness_score(z.to(dtype), gallery.to(dtype), r, pairs=80, seed=3)
-    assert score.mean == pytest.approx(literal_d_smooth(z.numpy(), gallery.numpy(), r, *pairs), abs=1e-6)
-    own = np.arange(25)
-    score = smoothness.smoothness_score(z.to(dtype), z.to(dtype), r, pairs=80, seed=3, own=own)
-    assert score.mean == pytest.approx(literal_d_smooth(z.numpy(), z.numpy(), r, *pairs, own), abs=1e-6)
+    for images, own in ((gallery, None), (z, np.arange(25))):
+        score = smoothness.smoothness_score(z.to(dtype), images.to(dtype), r, pairs=80, seed=3, own=own)
+        literal = literal_d_smooth(z.numpy(), images.numpy(), r, *pairs, own)
+        assert score.mean == pytest.approx(literal, abs=1e-6)
     assert (score.gallery_size, score.pairs, score.r) == (25, 80, r)
     assert score.low < score.mean < score.high
-
-
-def test_smoothness_score_on_a_circle():
-    # Gallery: 12 clock hours. z: the quarters of the clock, turned by 10 degrees. The middle of two neighbors
-    # lies 5 degrees from an hour (55 = 60 - 5), that of two opposite ones 10 degrees (any quarter + 10).
-    quarters = torch.deg2rad(torch.tensor([10.0, 100.0, 190.0, 280.0], dtype=torch.float64))
-    gallery = circle(torch.deg2rad(torch.arange(12, dtype=torch.float64) * 30))
-    first, second = smoothness.draw_pairs(4, 200, 5)
-    opposite = (first - second) % 4 == 2
-    chord = np.where(opposite, 2.0, math.sqrt(2))
-    gap = 2 * np.sin(np.deg2rad(np.where(opposite, 10.0, 5.0)) / 2)
-    score = smoothness.smoothness_score(circle(quarters), gallery, 0.5, pairs=200, seed=5)
-    assert 0 < opposite.mean() < 1
-    assert score.mean == pytest.approx((gap / chord).mean(), abs=1e-9)
-
-
-def test_a_larger_gallery_can_only_lower_the_score():
-    z, gallery = unit(40, 6, seed=13), unit(400, 6, seed=14)
-    scores = [smoothness.smoothness_score(z, gallery[:size], 0.5, pairs=300) for size in (20, 100, 400)]
-    assert scores[0].mean > scores[1].mean > scores[2].mean
-    assert [score.gallery_size for score in scores] == [20, 100, 400]
 
 
 def test_pairs_are_repeatable_and_of_two_identities():
     identity = np.repeat(np.arange(3), 10)
     first, second = smoothness.draw_pairs(30, 500, 1, identity)
     assert (identity[first] != identity[second]).all()
-    again = smoothness.draw_pairs(30, 500, 1, identity)
-    assert np.array_equal(first, again[0])
-    assert np.array_equal(second, again[1])
+    assert np.array_equal((first, second), smoothness.draw_pairs(30, 500, 1, identity))
     assert not np.array_equal(first, smoothness.draw_pairs(30, 500, 2, identity)[0])
     first, second = smoothness.draw_pairs(3, 500, 1)
-    assert (first != second).all()
-    assert len(np.unique(first * 3 + second)) == 6
+    assert (first != second).all() and len(np.unique(first * 3 + second)) == 6
 
 
 def test_the_interval_covers_what_other_images_would_have_given():
     # 30 draws of 60 test images each: the spread of their scores is what standard_error claims to be.
     gallery = unit(200, 4, seed=15)
     z = unit(30 * 60, 4, seed=16).reshape(30, 60, 4)
-    scores = [
-        smoothness.smoothness_score(part, gallery, 0.5, pairs=600, seed=seed) for seed, part in enumerate(z)
-    ]
+    scores = [smoothness.smoothness_score(part, gallery, 0.5, 600, seed=k) for k, part in enumerate(z)]
     spread = np.std([score.mean for score in scores])
     claimed = np.mean([score.standard_error for score in scores])
     assert 0.6 * spread < claimed < 2.5 * spread
 
 
-def test_score_of_a_generator():
-    z_a, z_b = unit(50, 6, seed=17), unit(50, 6, seed=18)
-    middle = smoothness.slerp(z_a, z_b, 0.5)
-    assert smoothness.smoothness_score_path(torch.stack([z_a, middle, z_b], 1)).mean == pytest.approx(
-        0, abs=1e-9
-    )
-    # A generator that jumps to B at once is half of the way short: 2 sin(w / 4) of 2 sin(w / 2).
-    omega = torch.acos((z_a * z_b).sum(1))
+class Arc:
+    """Draws a flat image whose color is a point of the unit sphere at the code's angle."""
+
+    def sample(self, count, seed):
+        return torch.rand(count, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 2
+
+    def interpolate(self, y_a, y_b, r):
+        angle = (1 - r) * y_a + r * y_b  # (B, 1)
+        color = torch.cat([angle.cos(), angle.sin(), torch.zeros_like(angle)], dim=1)
+        return color[:, :, None, None].expand(-1, -1, 4, 4)
+
+
+def test_the_generator_score_is_zero_for_an_even_generator_and_known_for_a_bent_one():
+    def mean_color(x):
+        return x.mean(dim=(2, 3))
+
+    straight = smoothness.generator_path(Arc(), mean_color, r=0.25, pairs=50, seed=3, batch_size=7)
+    score = smoothness.smoothness_score_path(straight, r=0.25)
+    # Lerp of the angle is Slerp of the color, so that nothing lies between the two
+    assert score.mean == pytest.approx(0, abs=1e-7)
+    assert (score.gallery_size, score.pairs) == (None, 50)
+
+    class Stuck(Arc):
+        def interpolate(self, y_a, y_b, r):
+            return super().interpolate(y_a, y_b, float(r > 0.5))  # jumps half-way: C is A
+
+    stuck = smoothness.generator_path(Stuck(), mean_color, r=0.5, pairs=50, seed=3)
+    y_a, y_b = Arc().sample(100, 3).chunk(2)
+    omega = (y_a - y_b).abs()[:, 0]
     expected = (torch.sin(omega / 4) / torch.sin(omega / 2)).mean().item()
-    score = smoothness.smoothness_score_path(torch.stack([z_a, z_b, z_b], 1))
-    assert score.mean == pytest.approx(expected, abs=1e-9)
-    assert score.gallery_size is None
-    assert score.pairs == 50
-    assert "no gallery" in str(score)
-    with pytest.raises(ValueError, match="A, in-between, B"):
-        smoothness.smoothness_score_path(z_a)
+    assert smoothness.smoothness_score_path(stuck, r=0.5).mean == pytest.approx(expected, rel=1e-6)
+    collapsed = smoothness.generator_path(Arc(), lambda x: torch.ones(len(x), 3), pairs=4)
+    with pytest.raises(ValueError, match="collapsed"):
+        smoothness.smoothness_score_path(collapsed)
 
 
 def test_retrieval_path_walks_through_the_gallery_in_order():
     gallery = circle(torch.linspace(0, math.pi / 2, 11))
     indices, unique = retrieval.retrieval_path(gallery[0], gallery[10], gallery)
-    assert indices.tolist() == list(range(1, 10))
-    assert unique == 9
+    assert indices.tolist() == list(range(1, 10)) and unique == 9
     indices, unique = retrieval.retrieval_path(gallery[0], gallery[10], gallery[[0, 10]])
-    assert set(indices.tolist()) == {0, 1}
-    assert unique == 2
-    to_a, to_b = retrieval.path_distances(gallery[0], gallery[10], gallery[1:10])
-    assert (to_a.diff() > 0).all()
+    assert set(indices.tolist()) == {0, 1} and unique == 2
+    to_a, to_b = smoothness.path_distances(gallery[0], gallery[10], gallery[1:10])
     assert torch.allclose(to_a, to_b.flip(0))
     torch.testing.assert_close(to_a, 2 * torch.sin(torch.arange(1, 10, dtype=torch.float64) * math.pi / 40))
 
 
 def test_unique_per_interpolation_tells_smooth_from_lumpy():
     z = circle(torch.linspace(0, math.pi / 2, 40))
-    dense = retrieval.unique_per_interpolation(z, circle(torch.linspace(0, 2, 4000)), pairs=16)
-    lumpy = retrieval.unique_per_interpolation(z, circle([0.0, 1.0]), pairs=16)
-    assert dense.mean == 9
-    assert dense.standard_deviation == 0
-    assert 1 <= lumpy.mean <= 2
-    assert lumpy.counts.max() <= 2
-    assert lumpy.gallery_size == 2
-    assert len(lumpy.counts) == 16
-    assert lumpy.points == 9
+    dense = smoothness.unique_per_interpolation(z, circle(torch.linspace(0, 2, 4000)), pairs=16)
+    lumpy = smoothness.unique_per_interpolation(z, circle([0.0, 1.0]), pairs=16)
+    assert (dense.mean, dense.standard_deviation) == (9, 0)
+    assert 1 <= lumpy.mean <= lumpy.counts.max() <= 2
+    assert (lumpy.gallery_size, len(lumpy.counts), lumpy.points) == (2, 16, 9)
 
 
 def test_mean_pair_distance_of_random_directions_is_the_square_root_of_two():

@@ -1,4 +1,4 @@
-"""What all self-checks share: how an answer is compared, and what is said of it. Depends on torch only."""
+"""What all self-checks share: how an answer is compared, and what is said of it."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

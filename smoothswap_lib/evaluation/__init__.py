@@ -1,6 +1,6 @@
 """Judging embedders and swaps. Images are float tensors in [-1, 1] throughout."""
 
-from smoothswap_lib.evaluation.bootstrap import Interval, mean_interval
+from smoothswap_lib.evaluation.bootstrap import Interval, mean_interval, ratio_interval
 from smoothswap_lib.evaluation.swaps import (
     PEAK,
     REGIONS,
@@ -35,6 +35,7 @@ __all__ = [
     "overall_score",
     "pair_cosines",
     "psnr_of",
+    "ratio_interval",
     "recolour",
     "relative_distance",
     "ssim",

@@ -40,6 +40,19 @@ def groups_of(identity, rows: int) -> np.ndarray:
     return np.unique(identity, return_inverse=True)[1]
 
 
+def ratio_interval(numerator, denominator, people, draws: int, rng: np.random.Generator) -> list[float]:
+    """95 % interval of a ratio of means over pairs, (N,) each, when whole people are redrawn.
+
+    `people` are the two ends of each pair, twice (N,) int; a pair counts as often as both were drawn.
+    """
+    count, ratios = 1 + int(max(part.max() for part in people)), []
+    for _ in range(draws):
+        drawn = np.bincount(rng.integers(count, size=count), minlength=count)
+        weight = drawn[people[0]] * drawn[people[1]]
+        ratios.append((weight * numerator).sum() / (weight * denominator).sum())
+    return [float(value) for value in np.quantile(ratios, [0.025, 0.975])]
+
+
 def mean_interval(values, identity=None, seed: int = 0) -> Interval:
     """Mean with a 95 % bootstrap interval of one number an image or a walk, (N,).
 

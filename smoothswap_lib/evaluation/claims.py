@@ -1,6 +1,6 @@
 """The claims ledger, `data/claims.csv`: what the paper says, what was found here, and the verdict.
 
-A row is written by code from the numbers of runs, never by hand. Depends on pandas and files only.
+A row is written by code from the numbers of runs, never by hand.
 """
 
 from collections.abc import Iterable

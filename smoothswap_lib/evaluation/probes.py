@@ -4,7 +4,6 @@ The paper can only look at an embedding space from inside (d_smooth). Where each
 four questions have answers: what an embedding keeps (ridge probe), whether it moves evenly when a face does
 (walks), whether its gradient asks the pixels for what would really bring the identity closer, and how far
 changes that nobody sees move it (PGD). Images, embeddings and parameters come in as tensors or arrays.
-Depends on losses, scikit-learn (ridge regression) and scipy (ranks).
 """
 
 from collections.abc import Callable, Iterator

@@ -1,7 +1,6 @@
 """The swap lab without its widgets: what each tab shows for given settings, as arrays.
 
-A place in the swap matrix is (person, scene), two numbers from 0. Images are (3, H, W) in [-1, 1]. Depends on
-checkpoints, datasets, evaluation, marking, photographs, render, smoothness, world.
+A place in the swap matrix is (person, scene), two numbers from 0. Images are (3, H, W) in [-1, 1].
 """
 
 from collections.abc import Mapping

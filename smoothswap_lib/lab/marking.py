@@ -3,8 +3,7 @@
     python -m smoothswap_lib verify FILE
 
 The two belong together. The manifest says what and how, and that nothing was changed, but any program that
-saves the file again drops it; the word says one thing only, and stays through JPEG and resizing. Depends on
-datasets.images, files, manifest, watermark.
+saves the file again drops it; the word says one thing only, and stays through JPEG and resizing.
 """
 
 import io

@@ -1,7 +1,7 @@
 """The swap lab: sliders, menus and uploads around what `lab` computes, one class a tab.
 
 Pictures are HTML with alt text, so that a screen reader has something to read. Every tab works by itself;
-`swap_lab` shows all of them. Depends on ipywidgets, lab.
+`swap_lab` shows all of them.
 """
 
 import base64

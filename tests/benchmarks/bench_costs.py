@@ -6,15 +6,13 @@ The machine's three constants are measured first, by `costs.measure_machine`; no
 Each size runs in a process of its own, whose largest memory (resident set) is compared with the counted peak.
 """
 
-import argparse
 import dataclasses
 import json
 import multiprocessing
 from functools import partial
-from pathlib import Path
 
 import torch
-from measuring import best, megabytes
+from measuring import best, megabytes, parser_of
 
 from experiments import costs
 from smoothswap_lib import profiles
@@ -48,13 +46,7 @@ def measure(task):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--threads", type=int, default=2, help="of torch (default %(default)s)")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--out", type=Path, help="JSON to write, too")
-    options = parser.parse_args()
+    options = parser_of(__doc__).parse_args()
     torch.set_num_threads(options.threads)
     machine = costs.measure_machine()
     print(f"{machine.name}: {machine.flops / 1e9:.1f} GFLOP/s, {machine.bandwidth / 1e9:.2f} GB/s, "

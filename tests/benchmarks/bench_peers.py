@@ -8,15 +8,15 @@ must give one picture before they are timed. Each is measured in a process of it
 floating-point operations a second of a large matrix product with the same threads.
 """
 
-import argparse
 import json
 import multiprocessing
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from measuring import best, megabytes
+from measuring import best, megabytes, parser_of
 from torch import nn
 
 from experiments import costs
@@ -42,12 +42,8 @@ def upfirdn(x, up, down, before, after, gain):
     return x.reshape(batch, channels, *x.shape[2:])
 
 
-def literal_down(x):
-    return upfirdn(x, up=1, down=2, before=1, after=1, gain=1)
-
-
-def literal_up(x):
-    return upfirdn(x, up=2, down=1, before=2, after=1, gain=4)
+literal_down = partial(upfirdn, up=1, down=2, before=1, after=1, gain=1)
+literal_up = partial(upfirdn, up=2, down=1, before=2, after=1, gain=4)
 
 
 def make_literal(network):
@@ -117,22 +113,15 @@ def operations(size, width, batch):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--threads", type=int, default=2, help="of torch (default %(default)s)")
+    parser = parser_of(__doc__)
     parser.add_argument("--size", type=int, default=64, help="pixels a side (default %(default)s)")
     parser.add_argument("--widths", type=int, nargs="+", default=[16, 32])
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--out", type=Path, help="JSON to write, too")
     options = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     rate = gemm_rate(options.threads, options.repeats)
     print(f"matrix product: {rate / 1e9:.1f} GFLOP/s with {options.threads} thread(s)")
-    print(
-        f"{'width':>5} {'network':>10} {'forward, s':>11} {'+ backward, s':>14} {'MB':>7} {'of theirs':>10}"
-    )
+    print("width    network  forward, s  + backward, s      MB  of theirs")
     rows, shares = [], {}
     for width in options.widths:
         results = {}

@@ -7,7 +7,8 @@ import argparse
 import io
 import time
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from unittest import mock
 
 import mitsuba
 import numpy as np
@@ -39,7 +40,6 @@ def draw(people, images):
 @contextmanager
 def timed(seconds):
     """Add up the CPU seconds of every stage while the block runs."""
-    originals = {name: getattr(scene, name) for name in STAGES.values()}
 
     def watch(stage, function):
         def watched(*arguments, **options):
@@ -51,19 +51,14 @@ def timed(seconds):
 
         return watched
 
-    for stage, name in STAGES.items():
-        setattr(scene, name, watch(stage, originals[name]))
-    try:
+    with ExitStack() as stack:
+        for stage, name in STAGES.items():
+            stack.enter_context(mock.patch.object(scene, name, watch(stage, getattr(scene, name))))
         yield
-    finally:
-        for name, function in originals.items():
-            setattr(scene, name, function)
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--people", type=int, default=4, help="identities (default %(default)s)")
     parser.add_argument("--images", type=int, default=6, help="pictures of each (default %(default)s)")
     options = parser.parse_args()

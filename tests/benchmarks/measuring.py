@@ -1,8 +1,19 @@
-"""What the benchmarks of whole networks share: the shortest of some runs, and the memory of a process."""
+"""What the benchmarks of whole networks share: options, the shortest of some runs, a process' memory."""
 
+import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+
+def parser_of(text: str) -> argparse.ArgumentParser:
+    """The options that all have."""
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=text, formatter_class=form)
+    parser.add_argument("--threads", type=int, default=2, help="of torch (default %(default)s)")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path, help="JSON to write, too")
+    return parser
 
 
 def best(function: Callable[[], object], repeats: int) -> float:

@@ -1,14 +1,12 @@
 """One notation: every symbol of the notebooks' equations stands in the table of docs/glossary.md."""
 
 import re
-from pathlib import Path
 
+import contract
 import nbformat
-import pytest
+import run
 
-ROOT = Path(__file__).resolve().parents[2]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
-GLOSSARY = ROOT / "docs" / "glossary.md"
+GLOSSARY = (run.ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
 # Signs, spaces and functions that every reader of an equation knows; all else is a symbol.
 SIGNS = re.compile(
     r"\\(?:"
@@ -40,42 +38,24 @@ def symbols(text: str) -> set[str]:
     return found
 
 
-def prose(path: Path) -> str:
-    cells = nbformat.read(path, as_version=4).cells
-    return "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-
-
-def first_column(text: str) -> str:
-    """The first column of every table, where the symbols stand."""
-    return "\n".join(line.split("|")[1] for line in text.splitlines() if line.startswith("|"))
-
-
-def table() -> set[str]:
-    return symbols(first_column(GLOSSARY.read_text(encoding="utf-8")))
-
-
 def test_symbols_are_found_in_equations():
     text = r"$\mathcal{L}_{id}(t)$, `$q$`, "
     text += r"$$f_{emb}^* \cdot \mathrm{PSNR} + \text{dB}\,W_{out} \lVert z_i \rVert_2$$"
     assert symbols(text) == {r"\mathcal{L}_id", "t", "f_emb^*", r"\mathrm{PSNR}", "W_out", "z_i"}
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_every_symbol_of_a_notebook_is_in_the_table(path):
-    lacking = sorted(symbols(prose(path)) - table())
-    assert lacking == [], f"docs/glossary.md lacks {lacking}, which {path.name} uses"
+def test_every_symbol_of_a_notebook_is_in_the_table():
+    columns = [line.split("|")[1] for line in GLOSSARY.splitlines() if line.startswith("|")]
+    known = symbols("\n".join(columns))
+    for path in run.find():
+        used = symbols(contract.prose(nbformat.read(path, as_version=4)))
+        assert used <= known, f"docs/glossary.md lacks {used - known}, which {path.name} uses"
 
 
-def test_the_overviews_symbols_are_the_tables_first_ones():
-    overview = prose(NOTEBOOKS[0]).split("## Symbols")[1].split("\n## ")[0]
-    course = GLOSSARY.read_text(encoding="utf-8").split("## Symbols of the course")[1].split("\n## ")[0]
-    rows = [line for line in overview.splitlines() if line.startswith("| $")]
-    assert len(rows) > 15
-    for row in rows:
-        assert row in course, f"docs/glossary.md differs from notebook 00 in this row:\n{row}"
-
-
-def test_no_symbol_is_explained_twice():
-    symbol_part = GLOSSARY.read_text(encoding="utf-8").split("## Words")[0]
-    rows = [line.split("|")[1].strip() for line in symbol_part.splitlines() if line.startswith("| $")]
-    assert len(rows) == len(set(rows))
+def test_a_symbol_is_explained_once_and_as_in_the_overview():
+    overview = contract.prose(nbformat.read(run.find("00")[0], as_version=4)).split("## Symbols")[1]
+    course, symbol_part = GLOSSARY.split("## Symbols of the course")[1], GLOSSARY.split("## Words")[0]
+    rows = [line for line in overview.split("\n## ")[0].splitlines() if line.startswith("| $")]
+    assert rows and [row for row in rows if row not in course.split("\n## ")[0]] == []
+    named = [line.split("|")[1].strip() for line in symbol_part.splitlines() if line.startswith("| $")]
+    assert len(named) == len(set(named))

@@ -115,8 +115,7 @@ def test_videos_are_read_where_there_are_no_frames(data, tmp_path):
     cv2 = pytest.importorskip("cv2", reason="needs the extra judges")
     folder = tmp_path / "youtube" / "videos"
     folder.mkdir(parents=True)
-    size = (64, 64)
-    writer = cv2.VideoWriter(str(folder / "000.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 25, size)
+    writer = cv2.VideoWriter(str(folder / "000.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 25, (64, 64))
     images = data.pixels(np.arange(3)).permute(0, 2, 3, 1).numpy()
     for pixels in images:
         writer.write(np.ascontiguousarray(pixels[..., ::-1]))

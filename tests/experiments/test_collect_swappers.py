@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from collect_swappers import PAIRS, main, preview
+from collect_swappers import PAIRS, main
 from PIL import Image
 from results import write_table
 
@@ -28,6 +28,11 @@ def run_folder(folder, level):
         write_preview(folder / "previews" / f"step_{step:06d}.png", images, {})
 
 
+def gray_tiles(folder):
+    pixels = np.asarray(Image.open(folder / "progress.avif").convert("L")).astype(int)
+    return pixels.reshape(2 * PAIRS, SIZE, 6, SIZE).mean((1, 3))
+
+
 def test_curves_and_progress_of_two_runs(tmp_path):
     for name, level in (("supcon_4-0", 100), ("ce_arc_4-0", 180)):
         run_folder(tmp_path / "runs" / name, level)
@@ -38,9 +43,7 @@ def test_curves_and_progress_of_two_runs(tmp_path):
     assert np.allclose(table[table.variant == "supcon_4"].identity, 1 / np.arange(1, 17))
     plan = json.loads((tmp_path / "out" / "progress.json").read_text())
     assert plan == {"variants": ["supcon_4", "ce_arc_4"], "pairs": PAIRS, "steps": list(STEPS), "size": SIZE}
-    pixels = np.asarray(Image.open(tmp_path / "out" / "progress.avif").convert("L")).astype(int)
-    assert pixels.shape == (2 * PAIRS * SIZE, 6 * SIZE)
-    tiles = pixels.reshape(2 * PAIRS, SIZE, 6, SIZE).mean((1, 3))
+    tiles = gray_tiles(tmp_path / "out")
     blocks, steps = read_progress(tmp_path / "out")
     assert steps == list(STEPS) and list(blocks) == ["supcon_4", "ce_arc_4"]
     for k, (level, block) in enumerate(zip((100, 180), blocks.values())):
@@ -61,13 +64,10 @@ def test_runs_of_an_earlier_file_stay_and_repeated_ones_are_replaced(tmp_path):
     rows = table.groupby(["variant", "seed"]).size()
     assert dict(rows) == {("no_r1", 0): 16, ("supcon_4", 0): 16, ("supcon_4", 1): 16}
     plan = json.loads((tmp_path / "out" / "progress.json").read_text())
-    assert plan["variants"] == [
-        "supcon_4",
-        "no_r1",
-    ]  # in the order of SHOWN, the second from the earlier picture
-    pixels = np.asarray(Image.open(tmp_path / "out" / "progress.avif").convert("L")).astype(int)
-    tiles = pixels.reshape(2 * PAIRS, SIZE, 6, SIZE).mean((1, 3))
-    assert np.abs(tiles - [10, 20, *(100 + step for step in STEPS)]).max() < 6  # AVIF twice
+    assert plan["variants"] == ["supcon_4", "no_r1"]  # SHOWN's order, the second from the earlier picture
+    assert (
+        np.abs(gray_tiles(tmp_path / "out") - [10, 20, *(100 + step for step in STEPS)]).max() < 6
+    )  # AVIF twice
 
 
 def test_each_picture_of_a_tile_is_read_upright(tmp_path):
@@ -82,29 +82,20 @@ def test_each_picture_of_a_tile_is_read_upright(tmp_path):
     assert (blocks["a"][1, 2] - expected).abs().max() < 0.05
     plan["pairs"] = 3
     (tmp_path / "progress.json").write_text(json.dumps(plan))
-    with pytest.raises(ValueError, match="is 48 x 32 pixels, but progress.json plans 48 x 48"):
+    with pytest.raises(ValueError, match="48 x 32 pixels.* 48 x 48"):
         read_progress(tmp_path)
 
 
-def test_the_shipped_progress_is_read():
+def test_the_shipped_progress_shows_the_same_pairs_for_all_variants():
     blocks, steps = read_progress()
-    assert len(blocks) > 1 and "supcon_4" in blocks
-    assert {tuple(block.shape[1:]) for block in blocks.values()} == {(2 + len(steps), 3, 64, 64)}
-    first, *others = blocks.values()
-    for other in others:  # all variants show the same pairs
-        assert (other[:, :2] - first[:, :2]).abs().mean() < 0.05
-
-
-def test_preview_is_cut_into_rows_and_pairs(tmp_path):
-    run_folder(tmp_path / "a-0", 50)
-    parts = preview(tmp_path / "a-0", 4)
-    assert parts.shape == (3, 4, SIZE, SIZE, 3)
-    assert [int(row.mean()) for row in parts] == [10, 20, 54]
+    for block in blocks.values():
+        assert tuple(block.shape[1:]) == (2 + len(steps), 3, 64, 64)
+        assert (block[:, :2] - blocks["supcon_4"][:, :2]).abs().mean() < 0.05
 
 
 def test_no_finished_run_is_said(tmp_path, capsys):
     assert main(["--runs", str(tmp_path)]) == 2
-    assert "holds no finished run; train_swappers.py makes them" in capsys.readouterr().err
+    assert "train_swappers.py" in capsys.readouterr().err
 
 
 def test_a_table_comes_back_as_it_was(tmp_path):

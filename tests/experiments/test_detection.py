@@ -32,13 +32,8 @@ def test_it_learns_to_see_a_blur_on_people_it_never_saw(renders):
     detector, losses = detection.train_detector(halves[0], blurred(halves[0]), steps=40, seed=1)
     assert not detector.training and len(losses) == 40 and losses[-1] < 0.3 < losses[0]
     fake, real = detection.scores(detector, blurred(halves[1])), detection.scores(detector, halves[1])
-    assert fake.shape == (32,) and roc_auc_score(np.repeat([1, 0], 32), np.r_[fake, real]) > 0.95
-
-
-def test_with_nothing_to_see_it_sees_nothing(renders):
-    detector, losses = detection.train_detector(renders[:32], renders[:32], steps=20)
-    assert np.mean(losses[-5:]) > 0.6
     assert detector(renders[:2, :, :32, :48]).shape == (2,)
+    assert fake.shape == (32,) and roc_auc_score(np.repeat([1, 0], 32), np.r_[fake, real]) > 0.95
 
 
 def test_training_repeats_leaves_torchs_generator_alone_and_reaches_every_weight(renders):
@@ -54,25 +49,9 @@ def test_training_repeats_leaves_torchs_generator_alone_and_reaches_every_weight
 
 def test_training_goes_through_every_door(renders):
     seen = []
-
-    def door(x):
-        seen.append(len(x))
-        return blurred(x)
-
-    same = detection.train_detector(renders[:8], blurred(renders[:8]), 2, doors=(lambda x: x, door))
+    doors = (lambda x: x, lambda x: seen.append(len(x)) or blurred(x))
+    same = detection.train_detector(renders[:8], blurred(renders[:8]), 2, doors=doors)
     assert seen == [8, 8] and len(same[1]) == 2  # renders and swaps, once each
-
-
-def test_the_area_is_sklearns_and_the_interval_holds_it():
-    draw = np.random.default_rng(0)
-    people = draw.integers(40, size=(300, 2))
-    swap, real = draw.normal(1, 1, 300), draw.normal(0, 1, 300)
-    roc = detection.roc_over_people(swap, real, people, people[:, 0])
-    assert roc.auc == pytest.approx(roc_auc_score(np.repeat([1, 0], 300), np.r_[swap, real]))
-    assert roc.auc_low < roc.auc < roc.auc_high < roc.auc_low + 0.15
-    assert roc.tpr.shape == detection.FALSE_ALARMS.shape and (np.diff(roc.tpr) >= 0).all()
-    assert (roc.low <= roc.high).all() and roc.tpr[-1] == 1
-    assert np.trapezoid(roc.tpr, detection.FALSE_ALARMS) == pytest.approx(roc.auc, abs=0.01)
 
 
 def test_people_not_pictures_are_redrawn():
@@ -83,8 +62,10 @@ def test_people_not_pictures_are_redrawn():
     often = (np.repeat(values, 100) for values in (swap, real, np.arange(10), np.arange(10)))
     many = detection.roc_over_people(*often)
     assert many.auc_high - many.auc_low == pytest.approx(few.auc_high - few.auc_low, abs=1e-9)
-    with pytest.raises(ValueError, match="one row a score"):
-        detection.roc_over_people(swap, real, np.arange(9), np.arange(10))
+
+
+def curve(*arguments, **options):
+    return np.interp(detection.FALSE_ALARMS, *roc_curve(*arguments, **options)[:2])
 
 
 def test_every_draw_is_sklearns_curve_and_area_with_its_weights(monkeypatch):
@@ -99,24 +80,27 @@ def test_every_draw_is_sklearns_curve_and_area_with_its_weights(monkeypatch):
         count = np.bincount(redraw.integers(12, size=12), minlength=12)
         weight = np.r_[count[people].prod(axis=1), count[people[:, 0]]]
         if weight[:60].any() and weight[60:].any():
-            curves.append(
-                np.interp(detection.FALSE_ALARMS, *roc_curve(label, score, sample_weight=weight)[:2])
-            )
+            curves.append(curve(label, score, sample_weight=weight))
             areas.append(roc_auc_score(label, score, sample_weight=weight))
     roc = detection.roc_over_people(swap, real, people, people[:, 0], seed=4)
     wanted = np.quantile(curves, [0.025, 0.975], axis=0)
     np.testing.assert_allclose([roc.low, roc.high], wanted, atol=1e-12)
     np.testing.assert_allclose([roc.auc_low, roc.auc_high], np.quantile(areas, [0.025, 0.975]), atol=1e-12)
-    np.testing.assert_allclose(
-        roc.tpr, np.interp(detection.FALSE_ALARMS, *roc_curve(label, score)[:2]), atol=1e-12
-    )
+    np.testing.assert_allclose(roc.tpr, curve(label, score), atol=1e-12)
+    assert roc.auc == pytest.approx(roc_auc_score(label, score))
 
 
-def test_scores_without_a_curve_are_told():
-    with pytest.raises(ValueError, match="scores of swaps and of pictures"):
-        detection.roc_over_people([], [0.0, 1.0], np.empty((0, 2), int), [0, 1])
-    with pytest.raises(ValueError, match="not finite"):
-        detection.roc_over_people([0.0, np.nan], [0.0, 1.0], [0, 1], [0, 1])
+@pytest.mark.parametrize(
+    "swap, people, message",
+    [
+        ([], np.empty((0, 2), int), "scores of swaps"),
+        ([0, np.nan], [0, 1], "finite"),
+        ([0, 1], [0], "one row"),
+    ],
+)
+def test_scores_without_a_curve_are_told(swap, people, message):
+    with pytest.raises(ValueError, match=message):
+        detection.roc_over_people(swap, [0.0, 1.0], people, [0, 1])
 
 
 def test_radial_power_finds_a_wave_and_obeys_parseval():
@@ -128,10 +112,8 @@ def test_radial_power_finds_a_wave_and_obeys_parseval():
     wave = torch.randn(1, 1, 64, 64, dtype=torch.double)
     window = np.hanning(64)[:, None] * np.hanning(64)
     spectrum = np.abs(np.fft.fft2((wave - wave.mean())[0, 0].numpy() * window)) ** 2
-    by_hand = [spectrum[0, 5], spectrum[5, 0], spectrum[3, 4], spectrum[4, 3]]
     places = [(i, j) for i in range(-32, 32) for j in range(-32, 32) if round(np.hypot(i, j)) == 5]
     assert np.mean([spectrum[i, j] for i, j in places]) == pytest.approx(detection.radial_power(wave)[0, 5])
-    assert all(value in [spectrum[i, j] for i, j in places] for value in by_hand)
 
 
 def test_through_file_is_pillows(renders):
@@ -150,20 +132,15 @@ def test_trueswaps_file_hardly_moves_what_went_through_it(renders):
     assert 0 < again.abs().mean() < fresh.abs().mean() < 0.1
 
 
-def test_cut_and_paste_of_a_face_onto_itself_changes_nothing(test_split):
-    x, mask, points = test_split.image_batch([5])[0], test_split[5]["mask"], test_split.landmarks(5)
-    assert (detection.cut_and_paste(x, x, mask, mask, points, points) - x).abs().max() < 1e-4
-
-
 def test_cut_and_paste_follows_the_landmarks_and_stays_inside_of_the_face(test_split):
     """The source moved by whole pixels comes back to its place; the target keeps hair and background."""
     x, mask, points = test_split.image_batch([5])[0], test_split[5]["mask"], test_split.landmarks(5)
+    assert (detection.cut_and_paste(x, x, mask, mask, points, points) - x).abs().max() < 1e-4
     moved = torch.roll(x, (-3, -4), dims=(1, 2))  # up and to the left
     moved_mask = np.roll(mask, (-3, -4), axis=(0, 1))
     back = detection.cut_and_paste(moved, x, moved_mask, mask, points - np.array([4, 3]), points)
     assert (back - x).abs().max() < 1e-3
     dark = detection.cut_and_paste(x, -x, mask, mask, points, points)
-    outside = torch.as_tensor(mask != masks.FACE)
-    assert (dark - -x)[:, outside].abs().max() < 1e-6 < (dark - -x)[:, ~outside].abs().max()
     inside = torch.as_tensor(mask == masks.FACE)
+    assert (dark - -x)[:, ~inside].abs().max() < 1e-6 < (dark - -x)[:, inside].abs().max()
     assert (dark[:, inside].mean(dim=1) + x[:, inside].mean(dim=1)).abs().max() < 0.1  # the target's color

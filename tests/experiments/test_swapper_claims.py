@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import zscore
 from swapper_claims import BEST, NOT_TRIED, OVERALL, at_equal_identity, curve_claims, overall_claim
 
 from smoothswap_lib.evaluation import over_seeds, overall_score
@@ -12,19 +13,11 @@ def curves(ours_speed, rival_speed, ours_change=0.1, rival_change=0.2, seeds=(0,
     """Identity losses that fall on a straight line; a mean over 15 rows lags all lines alike."""
     tables = []
     for seed in seeds:
-        for name, speed, change in (
-            ("supcon_4", ours_speed, ours_change),
-            ("ce_arc_4", rival_speed, rival_change),
-        ):
-            step = np.arange(10, 4010, 10)
-            run = {
-                "variant": name,
-                "seed": seed,
-                "step": step,
-                "identity": 1 - speed * step,
-                "change": change,
-            }
-            tables.append(pd.DataFrame(run))
+        runs = ("supcon_4", ours_speed, ours_change), ("ce_arc_4", rival_speed, rival_change)
+        for name, speed, change in runs:
+            run = pd.DataFrame({"step": np.arange(10, 4010, 10)})
+            run = run.assign(variant=name, seed=seed, identity=1 - speed * run.step, change=change)
+            tables.append(run)
     return pd.concat(tables)
 
 
@@ -56,23 +49,15 @@ def test_one_run_alone_is_no_claim():
 
 def test_overall_is_the_mean_of_standardized_columns():
     table = pd.DataFrame({"a": [1.0, 3.0, 5.0], "b": [10.0, 20.0, 60.0]}, index=["x", "y", "z"])
-    by_hand = [
-        np.mean([(v - c.mean()) / c.std() for v, c in zip(row, table.values.T)]) for row in table.values
-    ]
-    assert overall_score(table).tolist() == pytest.approx(by_hand)
+    assert overall_score(table).tolist() == pytest.approx(list(zscore(table).mean(axis=1)))
     assert overall_score(table, ["x", "y"])["z"] == pytest.approx(np.mean([(5 - 2) / 1, (60 - 15) / 5]))
     with pytest.raises(ValueError, match="two systems or more"):
         overall_score(table, ["x"])
 
 
 def test_runs_are_averaged_over_their_seeds():
-    rows = {
-        "no_r1-0": [1, 10],
-        "no_r1-12": [3, 20],
-        "supcon_4-0": [5, 50],
-        "oracle": [7, 0],
-        "copy-target": [0, 0],
-    }
+    rows = {"no_r1-0": [1, 10], "no_r1-12": [3, 20], "supcon_4-0": [5, 50]}
+    rows |= {"oracle": [7, 0], "copy-target": [0, 0]}
     mean, seeds = over_seeds(pd.DataFrame(rows, index=["fid", "pose"], dtype=object).T)
     assert mean.T.to_dict() == {"no_r1": {"fid": 2, "pose": 15}, "supcon_4": {"fid": 5, "pose": 50}}
     assert seeds.to_dict() == {"no_r1": 2, "supcon_4": 1}

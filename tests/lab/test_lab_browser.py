@@ -16,12 +16,14 @@ import pytest
 import run
 from chromium import errors, until
 from nbformat.v4 import new_code_cell, new_notebook
+from pictures import png
 
 from smoothswap_lib import figures
 from smoothswap_lib.lab import lab
 
 pytestmark = chromium.MARKS
 TOKEN = "only-for-this-test"
+RIGHT_ARROW = "\ue014"  # as WebDriver names the key
 LAB = "from smoothswap_lib.lab import widgets\nwidgets.swap_lab()"
 BROKEN = "import ipywidgets\nslider = ipywidgets.IntSlider(description='broken')\n"
 BROKEN += "slider.observe(lambda change: [][0], names='value')\nslider"
@@ -83,11 +85,9 @@ def server(folder):
 
 
 def answers(address):
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        return (
-            urllib.request.build_opener(urllib.request.ProxyHandler({})).open(address, timeout=2).status
-            == 200
-        )
+        return direct.open(address, timeout=2).status == 200
     except OSError:
         return False
 
@@ -108,23 +108,12 @@ def room():
 def page(driver, server):
     """The notebook in JupyterLab, run, with the lab on the page."""
     driver.get(f"{server}/lab/tree/lab.ipynb?token={TOKEN}")
-    ready = (
-        "return window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
-    )
-    until(lambda: driver.execute_script(ready), "the kernel")
+    kernel = "window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel"
+    until(lambda: driver.execute_script(f"return {kernel}?.status === 'idle'"), "the kernel")
     driver.execute_script(LISTEN)
     driver.execute_script("window.jupyterapp.commands.execute('notebook:run-all-cells')")
     until(lambda: pictures(driver), "the first picture")
     return driver
-
-
-@pytest.fixture(autouse=True)
-def screenshot(page, request):
-    """What each test leaves on the screen, for whoever changes the lab."""
-    yield
-    shots = run.ROOT / "build" / "lab"
-    shots.mkdir(parents=True, exist_ok=True)
-    page.save_screenshot(str(shots / f"{request.node.name}.png"))
 
 
 def pictures(driver):
@@ -138,32 +127,25 @@ def pictures(driver):
     return {alt: address for alt, address, _, _ in found}
 
 
-def press(driver, label, key, times=1):
-    """Keys on the handle of the slider with that label."""
+def press(driver, label, times=1):
+    """The right arrow key on the handle of the slider with that label."""
     slider = f"//*[contains(@class,'widget-slider')][.//label[text()='{label}']]"
     handle = f"{slider}//*[contains(@class,'noUi-handle')]"
     for element in driver.find_elements("xpath", handle):
         if element.is_displayed():
-            element.send_keys(key * times)
+            element.send_keys(RIGHT_ARROW * times)
             return
     pytest.fail(f"no slider is labelled {label}")
 
 
 def open_tab(driver, title):
-    script = "[...document.querySelectorAll('.lm-TabBar-tabLabel, .p-TabBar-tabLabel')]"
-    tab = driver.execute_script(f"return {script}.find(e => e.textContent === arguments[0])", title)
-    tab.click()
-
-
-def keys():
-    from selenium.webdriver.common.keys import Keys
-
-    return Keys
+    tabs = "[...document.querySelectorAll('.lm-TabBar-tabLabel, .p-TabBar-tabLabel')]"
+    driver.execute_script(f"return {tabs}.find(e => e.textContent === arguments[0])", title).click()
 
 
 def test_a_slider_shows_another_picture_the_right_one(page, room):
     before = pictures(page)
-    press(page, "source person", keys().ARROW_RIGHT)
+    press(page, "source person")
     alt = "swap: test person 14 in scene 6 swapped into test person 3 in scene 0"
     after = until(lambda: alt in pictures(page) and pictures(page), "another swap")
     assert after[alt] not in before.values()
@@ -191,27 +173,8 @@ def test_the_way_from_a_to_b_plays_as_a_film(page):
     page.find_element("css selector", ".widget-play button").click()
 
 
-def test_a_person_is_made_with_sliders(page):
-    open_tab(page, "Make a person")
-    before = until(lambda: {a: s for a, s in pictures(page).items() if "made with sliders" in a}, "the tab")
-    press(page, "melanin", keys().ARROW_RIGHT, times=20)
-    until(lambda: all(pictures(page).get(alt, source) != source for alt, source in before.items()), "another")
-
-
-def test_the_source_grows_older(page):
-    open_tab(page, "Age and weight")
-    until(lambda: any(alt.startswith("swap, no drift") for alt in pictures(page)), "the tab")
-    press(page, "age", keys().ARROW_RIGHT, times=5)
-    until(lambda: any("true swap" in alt and "age +0.05" in alt for alt in pictures(page)), "the true swap")
-
-
 def test_files_are_uploaded_swapped_and_marked(page, folder, room):
-    from PIL import Image
-
-    files = {
-        "anna.png": figures.to_pixels(room.face((13, 6))),
-        "bela.png": figures.to_pixels(room.face((3, 0))),
-    }
+    files = {"anna.png": room.face((13, 6)), "bela.png": room.face((3, 0))}
     open_tab(page, "Your pictures")
     # The page keeps its file inputs to itself until their button is pressed.
     page.execute_script("HTMLInputElement.prototype.click = function () { document.body.append(this) }")
@@ -219,8 +182,8 @@ def test_files_are_uploaded_swapped_and_marked(page, folder, room):
         button.click()
     inputs = until(lambda: page.find_elements("css selector", "body > input[type=file]"), "the inputs")
     (folder / "notes.png").write_text("no picture")
-    for name, pixels in files.items():
-        Image.fromarray(pixels).save(folder / name)
+    for name, x in files.items():
+        (folder / name).write_bytes(png(figures.to_pixels(x)))
     inputs[0].send_keys(str(folder / "notes.png"))
     inputs[1].send_keys(str(folder / "bela.png"))
     alert = "return [...document.querySelectorAll('[role=alert]')].map(e => e.textContent).join()"
@@ -239,5 +202,5 @@ def test_nothing_went_wrong_on_the_way(page, folder):
 
 
 def test_an_error_in_a_handler_would_have_been_seen(page):
-    press(page, "broken", keys().ARROW_RIGHT)
+    press(page, "broken")
     assert until(lambda: page.execute_script(COMPLAINTS), "the broken slider's error") == ["IndexError"]

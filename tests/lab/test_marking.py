@@ -1,12 +1,12 @@
 """The mark in the pixels and the manifest: what they outlive, what they cost, what they never claim."""
 
 import io
-from math import comb
 
 import numpy as np
 import pytest
 from PIL import Image
 from scipy.fft import dctn
+from scipy.stats import binom
 
 from smoothswap_lib.checkpoints import swap
 from smoothswap_lib.datasets import TrueSwap, to_uint8
@@ -49,21 +49,22 @@ def through(image, size=None, **options):
     return np.asarray(Image.open(file).convert("RGB"))
 
 
-DOORS = {
-    "png": {"format": "PNG"},
-    "jpeg 90": {"format": "JPEG", "quality": 90},
-    "jpeg 75": {"format": "JPEG", "quality": 75},
-    "webp 80": {"format": "WEBP", "quality": 80},
-    "48 px": {"size": (48, 48), "format": "PNG"},
-    "150 px, jpeg 75": {"size": (150, 150), "format": "JPEG", "quality": 75},
-    "squeezed": {"size": (90, 70), "format": "PNG"},
-}
+DOORS = [
+    {"format": "PNG"},
+    {"format": "JPEG", "quality": 90},
+    {"format": "JPEG", "quality": 75},
+    {"format": "WEBP", "quality": 80},
+    {"size": (48, 48), "format": "PNG"},
+    {"size": (150, 150), "format": "JPEG", "quality": 75},
+    {"size": (90, 70), "format": "PNG"},
+]
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_the_mark_outlives_files_and_resizing(marked, door):
+@pytest.mark.parametrize("door", DOORS, ids=str)
+def test_the_mark_outlives_files_and_resizing_and_is_found_nowhere_else(swaps, marked, door):
     """All of 100 swaps at 64 px; JPEG with Pillow's usual 4:2:0."""
-    assert all(watermark.is_marked(through(image, **DOORS[door])) for image in marked)
+    assert all(watermark.is_marked(through(image, **door)) for image in marked)
+    assert not any(watermark.is_marked(through(image, **door)) for image in swaps[:20])
 
 
 def test_renders_and_swaps_are_not_marked(test_split, swaps):
@@ -71,23 +72,14 @@ def test_renders_and_swaps_are_not_marked(test_split, swaps):
     bits = np.array([watermark.right_bits(image) for image in images])
     assert (bits < watermark.LEAST_BITS).all()
     assert abs(bits.mean() - 16) < 1 and bits.std() < 3.3  # 32 fair coins: 16 and 2.83
-    for door in ("jpeg 75", "48 px"):
-        assert not any(watermark.is_marked(through(image, **DOORS[door])) for image in swaps)
-
-
-def test_the_chance_of_a_false_mark_is_the_binomials():
-    by_hand = sum(comb(32, k) for k in range(watermark.LEAST_BITS, 33)) / 2**32
-    assert watermark.chance_of() == pytest.approx(by_hand) and by_hand < 2e-7
+    chance = binom.sf(watermark.LEAST_BITS - 1, 32, 0.5)
+    assert watermark.chance_of() == pytest.approx(chance) and chance < 2e-7
 
 
 def test_the_mark_costs_little(swaps, marked):
     error = (swaps.astype(float) - marked).reshape(len(swaps), -1)
     psnr = 10 * np.log10(255**2 / (error**2).mean(axis=1))
-    assert psnr.mean() > 38.5 and psnr.min() > 34
-    assert np.abs(error).max() < 32
-
-
-def test_a_marked_picture_stays_as_it_is(marked):
+    assert psnr.mean() > 38.5 and psnr.min() > 34 and np.abs(error).max() < 32
     assert (watermark.embed(marked[0]) == marked[0]).all()
 
 
@@ -109,7 +101,6 @@ def test_a_large_photograph_is_marked_to_its_edges_and_after_shrinking():
     y, x = np.mgrid[:300, :500]
     picture = np.stack([x / 2, y / 2, 255 - x / 2], axis=-1).clip(0, 255).astype(np.uint8)
     marked = watermark.embed(picture)
-    assert marked.shape == picture.shape
     assert watermark.is_marked(through(marked, size=(250, 150), format="JPEG", quality=75))
     assert not watermark.is_marked(picture)
 
@@ -132,10 +123,9 @@ def test_a_crop_loses_the_mark_as_the_docstring_says(marked):
 
 
 def test_what_cannot_be_marked_is_said(tmp_path):
-    with pytest.raises(ValueError, match="64 pixels a side, this picture has 63 x 100"):
-        watermark.embed(np.zeros((100, 63, 3), np.uint8))
-    with pytest.raises(ValueError, match="must be .H, W, 3. uint8"):
-        watermark.embed(np.zeros((64, 64, 3)))
+    for picture, words in ((np.zeros((100, 63, 3), np.uint8), "63 x 100"), (np.zeros((64, 64, 3)), "uint8")):
+        with pytest.raises(ValueError, match=words):
+            watermark.embed(picture)
     white = np.full((64, 64, 3), 255, np.uint8)  # can only grow darker, and still carries the word
     assert watermark.is_marked(watermark.embed(white))
 
@@ -143,8 +133,7 @@ def test_what_cannot_be_marked_is_said(tmp_path):
 @pytest.mark.parametrize("ending", marking.FORMATS)
 def test_a_saved_swap_is_marked(swaps, tmp_path, ending):
     path = marking.save_swap(swaps[0], tmp_path / "new" / f"swap{ending}")
-    verdict = marking.verify(path)
-    assert verdict.marked and str(verdict).startswith("marked as synthetic (32 of 32 bits)")
+    assert str(marking.verify(path)).startswith("marked as synthetic (32 of 32 bits)")
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
@@ -157,28 +146,12 @@ def test_without_the_extra_the_pixels_are_marked_all_the_same(swaps, tmp_path, m
 
 
 def test_nothing_is_written_when_something_fails(swaps, tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="swap.gif: swaps are written as .png, .jpg, .jpeg, .webp"):
+    with pytest.raises(ValueError, match="swap.gif: .*.png, .jpg, .jpeg, .webp"):
         marking.save_swap(swaps[0], tmp_path / "swap.gif")
     monkeypatch.setattr(watermark, "embed", lambda image: image)  # a mark that does not hold
     with pytest.raises(ValueError, match="the mark did not outlive the compression"):
         marking.save_swap(swaps[0], tmp_path / "swap.jpg")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_verify_names_what_it_cannot_read(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere.png is no file"):
-        marking.verify(tmp_path / "nowhere.png")
-    (tmp_path / "text.png").write_text("no image")
-    with pytest.raises(ValueError, match="text.png cannot be read as an image .not a known kind."):
-        marking.verify(tmp_path / "text.png")
-
-
-def test_a_verdict_says_what_it_knows():
-    found = manifest.Manifest("a title", "compositeSynthetic", False, (manifest.UNTRUSTED, "x.mismatch"))
-    text = str(marking.Verdict(17, False, found, True))
-    assert text.startswith("not marked (17 of 32 bits") and "CHANGED" in text
-    assert "'a title', compositeSynthetic" in text and "nobody vouches" in text
-    assert str(marking.Verdict(32, True, None, True)).endswith("manifest: none")
 
 
 @needs_c2pa

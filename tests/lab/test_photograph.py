@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from skimage.data import astronaut
+from skimage.data import astronaut, coffee
 
 from smoothswap_lib import __main__ as swap_cli
 from smoothswap_lib import checkpoints, figures
@@ -38,11 +38,9 @@ def test_a_photograph_is_changed_at_its_face_only_and_marked(landmarks, tmp_path
     assert marking.verify(tmp_path / "swap.png").marked
 
     changed = (pasted != portrait).any(axis=2)
-    rows, columns = np.nonzero(changed)
+    places = np.argwhere(changed)[:, ::-1]  # (N, 2), x and y
     corners = (transform @ np.array([[0, 0, 64, 64], [0, 64, 64, 0], [1, 1, 1, 1]])).T
-    low, high = corners.min(0), corners.max(0)
-    assert low[0] - 1 <= columns.min() and columns.max() <= high[0]
-    assert low[1] - 1 <= rows.min() and rows.max() <= high[1]
+    assert (corners.min(0) - 1 <= places.min(0)).all() and (places.max(0) <= corners.max(0)).all()
     eyes = np.mean([LEFT_EYE, RIGHT_EYE], axis=0).astype(int)
     assert changed[eyes[1] - 5 : eyes[1] + 30, eyes[0] - 10 : eyes[0] + 10].mean() > 0.9
 
@@ -65,3 +63,5 @@ def test_the_detector_finds_her_and_the_command_swaps_her(landmarks, tmp_path):
     assert marking.verify(tmp_path / "swap.png").marked
     with Image.open(tmp_path / "swap.png") as file:
         assert file.size == (512, 512)
+    Image.fromarray(coffee()).save(tmp_path / "portrait.png")
+    assert swap_cli.main([*command, "-o", str(tmp_path / "none.png")]) == 2, "a cup has no face"

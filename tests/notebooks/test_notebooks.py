@@ -17,7 +17,7 @@ import run
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from nbval.plugin import IPyNbFile, coalesce_streams
 
-COURSE = (
+COURSE = [
     "00_overview",
     "01_faces_with_known_answers",
     "02_identity_embedder",
@@ -25,8 +25,12 @@ COURSE = (
     "04_generator",
     "05_discriminator_and_losses",
     "06_gan_training",
-)
-NAMES = sorted({*COURSE, *(path.stem for path in (run.ROOT / "notebooks").glob("[0-9]*.ipynb"))})
+    "07_judging_swaps",
+    "08_ablations",
+    "09_swap_lab",
+    "10_scale",
+    "11_detecting_swaps",
+]
 
 
 def path_of(name):
@@ -34,35 +38,27 @@ def path_of(name):
 
 
 def test_every_notebook_of_the_course_is_there():
-    missing = [name for name in COURSE if not path_of(name).is_file()]
-    assert not missing, f"missing in notebooks/: {missing}"
+    assert [path.stem for path in run.find()] == COURSE
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_notebook_keeps_the_contract(name):
-    path = path_of(name)
-    notebook = nbformat.read(path, as_version=4)
-    nbformat.validate(notebook)
-    broken = contract.problems(notebook, path, run.repository(), run.ROOT)
-    assert not broken, f"{path.name} breaks the contract:\n" + "\n".join(broken)
+def test_notebooks_keep_the_contract():
+    broken = {}
+    for path in run.find():
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+        broken[path.name] = contract.problems(notebook, path, run.repository(), run.ROOT)
+    assert not any(broken.values()), broken
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_notebook_names_the_repository_of_pyproject(name):
-    slug = run.repository()
-    addresses = re.findall(r"github\.com/([\w.-]+/[\w.-]+)", path_of(name).read_text(encoding="utf-8"))
-    addresses += re.findall(
-        r"colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)", path_of(name).read_text(encoding="utf-8")
-    )
-    course = {a.removesuffix(".git") for a in addresses if a.split("/")[1].startswith(slug.split("/")[1])}
-    assert course == {slug}, "python notebooks/run.py links OWNER/NAME writes the address everywhere"
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_readme_lists_the_notebook(name):
-    readme = (run.ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"](notebooks/{name}.ipynb)" in readme
-    assert f"]({contract.COLAB.format(slug=run.repository(), name=f'{name}.ipynb')})" in readme
+def test_notebooks_name_the_repository_of_pyproject_and_the_readme_lists_them():
+    slug, readme = run.repository(), (run.ROOT / "README.md").read_text(encoding="utf-8")
+    for name in COURSE:
+        text = path_of(name).read_text(encoding="utf-8")
+        addresses = re.findall(r"(?:github\.com|research\.google\.com/github)/([\w.-]+/[\w.-]+)", text)
+        course = {a.removesuffix(".git") for a in addresses if a.split("/")[1].startswith(slug.split("/")[1])}
+        assert course == {slug}, "python notebooks/run.py links OWNER/NAME writes the address everywhere"
+        assert f"](notebooks/{name}.ipynb)" in readme
+        assert f"]({contract.COLAB.format(slug=slug, name=f'{name}.ipynb')})" in readme
 
 
 def listing(folder: Path) -> dict[str, tuple[int, int]]:
@@ -113,7 +109,7 @@ def differences(path, executed, session):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", COURSE)
 def test_notebook_runs_alone_from_a_read_only_checkout(
     name, read_only_checkout, tmp_path, monkeypatch, request
 ):
@@ -134,12 +130,11 @@ def test_notebook_runs_alone_from_a_read_only_checkout(
 
 
 def printing(*texts, tags=()):
-    """A notebook of one cell that printed the texts, or of one that papermill injected and that one."""
+    """A notebook of one cell that printed the texts, after one that papermill injected."""
     outputs = [new_output("stream", name=name, text=text) for name, text in texts]
     injected = new_code_cell("PROFILE = 1", metadata={"tags": ["injected-parameters"]})
-    return new_notebook(
-        cells=[injected, new_code_cell("print()", outputs=outputs, metadata={"tags": list(tags)})]
-    )
+    cell = new_code_cell("print()", outputs=outputs, metadata={"tags": list(tags)})
+    return new_notebook(cells=[injected, cell])
 
 
 @pytest.mark.parametrize(
@@ -156,5 +151,4 @@ def test_another_output_than_the_saved_one_is_found(fresh, tags, differs, tmp_pa
     saved = printing(("stdout", "1\n2\n"), tags=tags)
     nbformat.write(new_notebook(cells=saved.cells[1:]), tmp_path / "toy.ipynb")
     found = differences(tmp_path / "toy.ipynb", printing(*fresh), request.session)
-    assert bool(found) == differs
-    assert all("cell 0: print()" in text for text in found)
+    assert bool(found) == differs and all("cell 0: print()" in text for text in found)
