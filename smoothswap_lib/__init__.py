@@ -3,6 +3,7 @@
 The three names below are imported when they are first used, so that `import smoothswap_lib` stays light.
 """
 
+import os
 import signal
 import sys
 
@@ -21,8 +22,12 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *_PUBLIC])
 
 
-def _stop(number, _frame) -> None:
-    print(f"\nstopped ({signal.Signals(number).name})", file=sys.stderr)
+def _stop(number, frame) -> None:
+    print(f"\nstopped ({signal.Signals(number).name})", file=sys.stderr, flush=True)
+    while frame is not None:
+        if "importlib" in frame.f_code.co_filename:
+            os._exit(128 + number)  # an exception in the middle of an import can get lost
+        frame = frame.f_back
     raise SystemExit(128 + number)
 
 
