@@ -65,14 +65,14 @@ def _trunk(width: int, blocks: tuple[int, ...]) -> nn.Sequential:
 
 
 def _plain_trunk() -> nn.Sequential:
-    """Return the trunk: (B, 3, H, W) -> (B, 192, 4, 4); at 64 px its last map has that size anyway."""
+    """Return the trunk: (B, 3, H, W) -> (B, 192, H / 16, W / 16)."""
     layers: list[nn.Module] = []
     channels = 3
     for width in PLAIN_WIDTHS:
         for stride in (2, 1):
             layers += [_conv_norm(channels, width, 3, stride), nn.ReLU()]
             channels = width
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(PLAIN_MAP))
+    return nn.Sequential(*layers)
 
 
 class Embedder(nn.Module):
@@ -92,12 +92,14 @@ class Embedder(nn.Module):
             raise ValueError(f"backbone must be one of {(*TRUNKS, 'plain')}, got {backbone!r}")
         self.backbone, self.dim = backbone, dim
         if backbone == "plain":
-            self.trunk = _plain_trunk()
+            self.trunk, last_map = _plain_trunk(), PLAIN_MAP
             features, hidden = PLAIN_WIDTHS[-1] * PLAIN_MAP**2, 256
         else:
             width, blocks = TRUNKS[backbone]
+            self.trunk, last_map = _trunk(width, blocks), 1
             features = EXPANSION * width * 2 ** (len(blocks) - 1)
-            self.trunk, hidden = nn.Sequential(*_trunk(width, blocks), nn.AdaptiveAvgPool2d(1)), features // 2
+            hidden = features // 2
+        self.pool = nn.AdaptiveAvgPool2d(last_map)
         self.fc0 = nn.Linear(features, hidden)
         self.fc1 = nn.Linear(hidden, dim)
         channels_last(self)
@@ -106,7 +108,8 @@ class Embedder(nn.Module):
         """(B, 3, H, W) in [-1, 1] -> (B, dim), each row of length 1."""
         if x.dim() != 4 or x.shape[1] != 3:
             raise ValueError(f"images must be (B, 3, H, W), got {tuple(x.shape)}")
-        h = self.trunk(x).flatten(1)  # (B, features)
+        h = self.trunk(x)  # (B, channels, h, w)
+        h = self.pool(h).flatten(1)  # (B, features)
         h = F.relu(self.fc0(h))  # (B, hidden)
         z = at_least_float32(self.fc1(h))  # (B, dim)
         return F.normalize(z, dim=1)  # (B, dim)

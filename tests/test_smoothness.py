@@ -147,40 +147,22 @@ def test_the_interval_covers_what_other_images_would_have_given():
     assert 0.6 * spread < claimed < 2.5 * spread
 
 
-class Arc:
-    """Draws a flat image whose color is a point of the unit sphere at the code's angle."""
-
-    def sample(self, count, seed):
-        return torch.rand(count, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 2
-
-    def interpolate(self, y_a, y_b, r):
-        angle = (1 - r) * y_a + r * y_b  # (B, 1)
-        color = torch.cat([angle.cos(), angle.sin(), torch.zeros_like(angle)], dim=1)
-        return color[:, :, None, None].expand(-1, -1, 4, 4)
-
-
-def test_the_generator_score_is_zero_for_an_even_generator_and_known_for_a_bent_one():
-    def mean_color(x):
-        return x.mean(dim=(2, 3))
-
-    straight = smoothness.generator_path(Arc(), mean_color, r=0.25, pairs=50, seed=3, batch_size=7)
-    score = smoothness.smoothness_score_path(straight, r=0.25)
-    # Lerp of the angle is Slerp of the color, so that nothing lies between the two
-    assert score.mean == pytest.approx(0, abs=1e-7)
-    assert (score.gallery_size, score.pairs) == (None, 50)
-
-    class Stuck(Arc):
-        def interpolate(self, y_a, y_b, r):
-            return super().interpolate(y_a, y_b, float(r > 0.5))  # jumps half-way: C is A
-
-    stuck = smoothness.generator_path(Stuck(), mean_color, r=0.5, pairs=50, seed=3)
-    y_a, y_b = Arc().sample(100, 3).chunk(2)
-    omega = (y_a - y_b).abs()[:, 0]
+def test_score_of_a_generator():
+    z_a, z_b = unit(50, 6, seed=17), unit(50, 6, seed=18)
+    middle = smoothness.slerp(z_a, z_b, 0.5)
+    assert smoothness.smoothness_score_path(torch.stack([z_a, middle, z_b], 1)).mean == pytest.approx(
+        0, abs=1e-9
+    )
+    # A generator that jumps to B at once is half of the way short: 2 sin(w / 4) of 2 sin(w / 2).
+    omega = torch.acos((z_a * z_b).sum(1))
     expected = (torch.sin(omega / 4) / torch.sin(omega / 2)).mean().item()
-    assert smoothness.smoothness_score_path(stuck, r=0.5).mean == pytest.approx(expected, rel=1e-6)
-    collapsed = smoothness.generator_path(Arc(), lambda x: torch.ones(len(x), 3), pairs=4)
-    with pytest.raises(ValueError, match="collapsed"):
-        smoothness.smoothness_score_path(collapsed)
+    score = smoothness.smoothness_score_path(torch.stack([z_a, z_b, z_b], 1))
+    assert score.mean == pytest.approx(expected, abs=1e-9)
+    assert score.gallery_size is None
+    assert score.pairs == 50
+    assert "no gallery" in str(score)
+    with pytest.raises(ValueError, match="A, in-between, B"):
+        smoothness.smoothness_score_path(z_a)
 
 
 def test_retrieval_path_walks_through_the_gallery_in_order():
@@ -189,15 +171,15 @@ def test_retrieval_path_walks_through_the_gallery_in_order():
     assert indices.tolist() == list(range(1, 10)) and unique == 9
     indices, unique = retrieval.retrieval_path(gallery[0], gallery[10], gallery[[0, 10]])
     assert set(indices.tolist()) == {0, 1} and unique == 2
-    to_a, to_b = smoothness.path_distances(gallery[0], gallery[10], gallery[1:10])
+    to_a, to_b = retrieval.path_distances(gallery[0], gallery[10], gallery[1:10])
     assert torch.allclose(to_a, to_b.flip(0))
     torch.testing.assert_close(to_a, 2 * torch.sin(torch.arange(1, 10, dtype=torch.float64) * math.pi / 40))
 
 
 def test_unique_per_interpolation_tells_smooth_from_lumpy():
     z = circle(torch.linspace(0, math.pi / 2, 40))
-    dense = smoothness.unique_per_interpolation(z, circle(torch.linspace(0, 2, 4000)), pairs=16)
-    lumpy = smoothness.unique_per_interpolation(z, circle([0.0, 1.0]), pairs=16)
+    dense = retrieval.unique_per_interpolation(z, circle(torch.linspace(0, 2, 4000)), pairs=16)
+    lumpy = retrieval.unique_per_interpolation(z, circle([0.0, 1.0]), pairs=16)
     assert (dense.mean, dense.standard_deviation) == (9, 0)
     assert 1 <= lumpy.mean <= lumpy.counts.max() <= 2
     assert (lumpy.gallery_size, len(lumpy.counts), lumpy.points) == (2, 16, 9)

@@ -145,7 +145,8 @@ def test_two_square_uploads_become_a_marked_swap_and_leave_no_file(pair, tmp_pat
 
 
 def test_a_picture_that_cannot_be_used_is_named_with_what_to_do(pair, monkeypatch):
-    crop, wall = png(figures.to_pixels(pair.x_source)), png(np.full((140, 200, 3), 120, np.uint8))
+    bricks = np.random.default_rng(0).integers(256, size=(140, 200, 3), dtype=np.uint8)
+    crop, wall = png(figures.to_pixels(pair.x_source)), png(bricks)
     monkeypatch.setattr(align_folder, "find_faces", lambda picture: [])
     good = ("a.png", crop)
     for source, target, installed, message in (
