@@ -1,52 +1,21 @@
-"""Several processes for many files, and commands that end in one line when they are told to stop."""
+"""Several processes for many files."""
 
 import multiprocessing
 import os
 import signal
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+
+from smoothswap_lib.signals import STOPS
 
 AHEAD = 8  # items a process that wait for their turn or to be fetched
-STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-
-
-class Stopped(KeyboardInterrupt):
-    """A signal asked the program to end; `code` is the exit code that says which one."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.code = 128 + number
 
 
 class WorkerLost(RuntimeError):
     """A process was killed from outside; says at what it worked."""
-
-
-@contextmanager
-def stoppable() -> Iterator[None]:
-    """Ctrl-C, SIGTERM and SIGHUP raise `Stopped` here; names that no terminal can print are shown escaped."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a notebook's has not
-            stream.reconfigure(errors="backslashreplace")
-
-    def stop(number, _frame):
-        raise Stopped(number)
-
-    before = {number: signal.getsignal(number) for number in STOPS}
-    heard = threading.current_thread() is threading.main_thread()
-    heard = [number for number in STOPS if heard and before[number] is not signal.SIG_IGN]  # nohup ignores
-    for number in heard:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number in heard:
-            signal.signal(number, before[number])
 
 
 def count(processes: int | None) -> int:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from smoothswap_lib import workers
-from smoothswap_lib.workers import Stopped, WorkerLost, count, in_parallel, stoppable
+from smoothswap_lib.signals import STOPS, Stopped, stoppable
+from smoothswap_lib.workers import WorkerLost, count, in_parallel
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -53,7 +54,7 @@ def told_to_stop(number):
         time.sleep(5)
 
 
-@pytest.mark.parametrize("number", workers.STOPS)
+@pytest.mark.parametrize("number", STOPS)
 def test_a_signal_stops_with_its_exit_code_and_is_taken_back(number):
     before = signal.getsignal(number)
     with pytest.raises(Stopped, match=signal.Signals(number).name) as stop:
@@ -89,7 +90,7 @@ def test_ctrl_c_while_a_command_starts_is_one_line(module):
     assert process.returncode == 130 and said.strip() == "stopped (SIGINT)"
 
 
-@pytest.mark.parametrize("number", workers.STOPS)
+@pytest.mark.parametrize("number", STOPS)
 def test_a_stopped_build_says_how_to_go_on_and_leaves_no_process(tmp_path, number):
     process = start("smoothswap_lib.render", "build", "--split", "train", "--out", tmp_path / "set",
                     "--identities", 4, "--samples", 400, "--processes", 2)  # fmt: skip

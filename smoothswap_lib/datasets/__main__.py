@@ -15,7 +15,8 @@ from pathlib import Path
 from smoothswap_lib.datasets.align_folder import align_folder, read_landmarks
 from smoothswap_lib.datasets.check_folder import check_folder
 from smoothswap_lib.datasets.folders import IndexedFiles, write_index
-from smoothswap_lib.workers import Stopped, WorkerLost, stoppable
+from smoothswap_lib.signals import Stopped, stoppable
+from smoothswap_lib.workers import WorkerLost
 
 
 def build_parser() -> argparse.ArgumentParser:

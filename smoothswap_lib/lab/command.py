@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from smoothswap_lib.lab import manifest, marking, photographs
-from smoothswap_lib.workers import Stopped, stoppable
+from smoothswap_lib.signals import Stopped, stoppable
 
 SWAP_TEXT = """Put the identity of SOURCE into the picture TARGET.
 

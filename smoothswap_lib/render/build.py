@@ -24,7 +24,8 @@ from tqdm import tqdm
 from smoothswap_lib import world
 from smoothswap_lib.files import atomic, read_numbers
 from smoothswap_lib.render import render_with_truth, use_one_thread
-from smoothswap_lib.workers import Stopped, WorkerLost, in_parallel, stoppable
+from smoothswap_lib.signals import Stopped, stoppable
+from smoothswap_lib.workers import WorkerLost, in_parallel
 from smoothswap_lib.world import masks
 
 SPLITS = {

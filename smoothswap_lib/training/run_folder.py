@@ -14,9 +14,7 @@ import json
 import math
 import os
 import platform
-import signal
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -35,6 +33,7 @@ from tqdm import tqdm
 from smoothswap_lib import checkpoints
 from smoothswap_lib.files import atomic
 from smoothswap_lib.profiles import Profile
+from smoothswap_lib.signals import first_signal
 
 # A run may change these when it is resumed: they do not enter any step's arithmetic. ("embedder" and "data"
 # are only names; the hash of the embedder's weights and the fingerprint of the data must agree.)
@@ -43,7 +42,6 @@ FREE_ON_RESUME += ("gradient_checkpointing", "swapper.steps", "embedder", "data"
 SCALER_PATIENCE = (
     20  # steps in a row without a finite loss, after which fp16's scaler is not trusted to recover
 )
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class RunError(ValueError):
@@ -177,7 +175,7 @@ class Run:
         hidden = None if self.progress else True
         bar = tqdm(total=self.total, initial=self.step, desc=self.task, file=sys.stderr, disable=hidden)
         self._tick = self._saved = time.perf_counter()
-        with bar as self._bar, _on_signals(self._interrupt):
+        with bar as self._bar, first_signal(self._interrupt):
             try:
                 yield
             except RunError:
@@ -386,29 +384,3 @@ def _where(accelerator: Accelerator) -> dict[str, object]:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
     machine = f"{platform.system()} {platform.machine()}, {device.type}, {name}"
     return {"versions": versions, "machine": f"{machine}, {accelerator.num_processes} process(es)"}
-
-
-@contextlib.contextmanager
-def _on_signals(action) -> Iterator[None]:
-    """The first Ctrl-C, SIGTERM or SIGHUP calls `action(number)`; a second one acts as usual."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set signal handlers
-        return
-    usual = {number: signal.getsignal(number) or signal.SIG_DFL for number in SIGNALS}
-    if usual.get(getattr(signal, "SIGHUP", None)) is signal.SIG_IGN:
-        del usual[signal.SIGHUP]  # nohup: the run is to outlive its terminal
-
-    def restore() -> None:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
-
-    def first(number, _frame) -> None:
-        restore()
-        action(number)
-
-    for number in usual:
-        signal.signal(number, first)
-    try:
-        yield
-    finally:
-        restore()

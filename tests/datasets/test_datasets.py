@@ -233,7 +233,7 @@ def test_a_wrong_path_is_named(tmp_path):
     (tmp_path / "build.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ValueError, match="build.json"):
         TrueSwap(tmp_path)
-    note(tmp_path, identities=20, identities_a_file=100)
+    note(tmp_path, split="train", identities=20, identities_a_file=100)
     with pytest.raises(FileNotFoundError, match="images-000.parquet is missing.* go on with --resume"):
         TrueSwap(tmp_path)
 
