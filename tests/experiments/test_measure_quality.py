@@ -1,6 +1,7 @@
 """Quality against seconds: parts of a run are measured in turn, once, and steps are timed by variant."""
 
 import json
+from unittest.mock import Mock
 
 import measure_quality
 import numpy as np
@@ -52,14 +53,7 @@ def test_parts_are_measured_in_turn_and_kept(few_pairs, tmp_path, monkeypatch):
 
 
 def test_r1_counts_by_its_share(monkeypatch):
-    class Step:
-        def __init__(self, profile, *_):
-            self.profile = profile
-
-        def __call__(self, with_r1):
-            pass
-
-    monkeypatch.setattr(measure_quality.costs, "SwapperStep", Step)
+    monkeypatch.setattr(measure_quality.costs, "SwapperStep", lambda profile, *_: Mock(profile=profile))
     times = iter([0, 2, 10, 44] * 3)  # two seconds without R1, 34 with it
     monkeypatch.setattr(measure_quality.time, "perf_counter", lambda: next(times))
     found = seconds_a_step(["supcon_4"], profiles.get("laptop"), repeats=1)
