@@ -32,7 +32,7 @@ ACTIONS = {  # our name: actions whose mean it is; mediapipe's blendshapes have 
     "blink": ("eyeBlinkLeft", "eyeBlinkRight"),
 }
 GROUPED = (
-    "identity.hair_style", "identity.beard_style", "attributes.glasses", "attributes.lighting",
+    "attributes.hair_style", "identity.beard_style", "attributes.glasses", "attributes.lighting",
     "attributes.backdrop",
 )  # fmt: skip
 INSTALL = 'pip install -e ".[judges]"'

@@ -32,7 +32,9 @@ from smoothswap_lib.world.traits import CHOICES, COLORS
 
 YEARS = 65  # of one unit of age: 0 is about 25 years, 1 about 90
 # Drawn from another column, as the datasheet says, so their correlation is no finding.
-DERIVED = ("attributes.background_bottom",)
+DERIVED = (
+    "attributes.background_bottom", "identity.gray", "identity.brow_thickness", "identity.brow_arch",
+)  # fmt: skip
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])  # of linear RGB (BT.709)
 PERMUTATIONS = 20
 NEAR_BITS = 4  # of 64; perceptual hashes this near are usually taken for one picture
@@ -138,14 +140,14 @@ def _correlation(held, drawn, tied):
 
 
 def styles(split: Split) -> dict:
-    """How often each style is there, and if that fits equal chances ("none" of beard and glasses apart)."""
+    """How often each style is there, and if that fits equal chances (no beard, no and dark glasses apart)."""
     result = {}
     for name in CHOICES:
-        kind = "identity" if name in ("hair_style", "beard_style") else "attributes"
+        kind = "identity" if name == "beard_style" else "attributes"
         column = f"{kind}.{name}"
         values = split.person(column) if kind == "identity" else split.column(column)[split.free]
         counts = {choice: int((values == choice).sum()) for choice in CHOICES[name]}
-        equal = [count for choice, count in counts.items() if choice != "none"]
+        equal = [count for choice, count in counts.items() if choice not in ("none", "sunglasses")]
         p = float(chisquare(equal).pvalue) if sum(equal) else None
         result[name] = {"counts": counts, "chi_square_p_of_equal_chances": p}
     return result

@@ -32,15 +32,15 @@ RATIOS = (0.0, 0.25, 0.5)  # 0: how far a real test face is from the gallery, wh
 GALLERIES = (100, 300, 1000, 3000, 10_000)  # and the whole one
 KEPT = {  # what a ridge probe looks for
     "colors": ("identity.melanin", "identity.hair.red", "identity.hair.blue"),
-    "identity": ("identity.gender", "identity.age", "identity.weight", "identity.hair_length"),
+    "identity": ("identity.gender", "identity.age", "identity.weight"),
     "shape": (
         "identity.shape.head-fat-incr", "identity.shape.head-scale-horiz-incr",
         "identity.shape.chin-width-incr", "identity.shape.nose-scale-vert-incr",
         "identity.shape.eye-scale-incr",
     ),
-    "state": ("state.age", "state.weight", "state.hair_length"),
+    "state": ("state.age", "state.weight", "state.tan", "state.dye"),
     "attributes": ("attributes.yaw", "attributes.pitch", "attributes.actions.jawOpen",
-                   "attributes.actions.mouthSmileLeft"),
+                   "attributes.actions.mouthSmileLeft", "attributes.hair_length"),
 }  # fmt: skip
 PGD_IMAGES, PGD_LEVELS = 192, (1, 2, 4)
 POOLS = (1, 4, 8)

@@ -24,7 +24,7 @@ from smoothswap_lib.datasets.alignment import ffhq_quad
 from smoothswap_lib.files import atomic, data_folder
 from smoothswap_lib.layers import channels_last
 from smoothswap_lib.render.head import HeadModel, load_head
-from smoothswap_lib.world.traits import ACTIONS, from_columns
+from smoothswap_lib.world.traits import ACTIONS, Attributes, Identity, State
 
 SIZE = 64  # pixels of the crop that shapes and expressions are measured in
 SHAPES, EXPRESSIONS = 8, 8  # principal components
@@ -124,9 +124,10 @@ class Components:
         return (displacements - self.mean) @ self.axes.T
 
 
-def frontal_landmarks(head: HeadModel, row: dict) -> tuple[np.ndarray, np.ndarray]:
+def frontal_landmarks(
+    head: HeadModel, identity: Identity, state: State, attributes: Attributes
+) -> tuple[np.ndarray, np.ndarray]:
     """A face from the front, in FFHQ's crop: its shape, and what its expression adds, (136,) pixels each."""
-    identity, state, attributes = from_columns(row)
     neutral = dataclasses.replace(attributes, actions=(0.0,) * len(ACTIONS))
     points = [
         head.deform(identity, state, a)[head.landmarks][:, [0, 2]] * [1e4, -1e4]
@@ -151,9 +152,8 @@ def landmark_table(data: TrueSwap, cache: Path) -> tuple[np.ndarray, np.ndarray]
 def _landmark_table(data: TrueSwap, title: str) -> tuple[np.ndarray, ...]:
     head = load_head(str(data_folder() / "head_model.npz")).only_landmarks()
     found = [
-        frontal_landmarks(head, row)
-        for batch in tqdm(data.table.to_batches(), desc=title, unit="batch")
-        for row in batch.to_pylist()
+        frontal_landmarks(head, *data.parameters(index))
+        for index in tqdm(range(len(data)), desc=title, unit="image")
     ]
     return tuple(np.stack(part) for part in zip(*found))
 

@@ -23,12 +23,12 @@ JUDGES = ("supcon", "khosla", "ce_lin", "ce_arc")  # those of them that ship
 RETRIEVERS = ("supcon", "ce_lin", "ce_arc")  # the embedders of Fig. 9 and Table 2
 GALLERY_SCENES = (0, 6, 12, 18)  # pictures of each person that can be met on the way from A to B
 SAMPLES = 8  # light paths a pixel of a face that a slider makes: with many more it would not answer in 300 ms
-AGES, WEIGHTS = (-0.3, 0.3), (-0.4, 0.4)  # how far `world.sample_state` drifts
+AGES = WEIGHTS = (-0.25, 0.25)  # how far `world.sample_state` drifts
 GRAY_LEVELS = 127.5  # a unit of [-1, 1] in those of an 8 bit picture
 
 TRAITS = {  # slider: (field of the identity or name of a local shape, least, most)
     "age": ("age", 0.05, 0.95),
-    "weight": ("weight", 0.1, 0.9),
+    "weight": ("weight", 0.05, 0.95),
     "melanin": ("melanin", 0.0, 1.0),
     "gray hair": ("gray", 0.0, 1.0),
     "head width": ("head-scale-horiz-incr", -1.0, 1.0),
@@ -39,9 +39,9 @@ TRAITS = {  # slider: (field of the identity or name of a local shape, least, mo
 HAIR_COLORS = dict(
     zip(("black", "dark brown", "brown", "dark blond", "blond", "red"), world.HAIR_COLORS, strict=True)
 )
-STYLES = {"hair": world.HAIR_STYLES, "hair color": tuple(HAIR_COLORS), "beard": world.BEARD_STYLES}
+STYLES = {"hair color": tuple(HAIR_COLORS), "beard": world.BEARD_STYLES}
 TICK = "face crops"  # the box for pictures that are crops already
-NO_DRIFT = world.State(age=0.0, weight=0.0, hair_length=0.0, stubble=0.0)
+NO_DRIFT = world.State()
 
 Place = tuple[int, int]
 Person = tuple[world.Identity, world.State, world.Attributes]  # the attributes are the source picture's
@@ -203,7 +203,7 @@ def traits_of(identity: world.Identity) -> dict[str, float | str]:
     }
     hues = {name: np.subtract(_hue(color), _hue(identity.hair)) for name, color in HAIR_COLORS.items()}
     nearest = min(hues, key=lambda name: np.abs(hues[name]).sum())
-    return values | {"hair": identity.hair_style, "hair color": nearest, "beard": identity.beard_style}
+    return values | {"hair color": nearest, "beard": identity.beard_style}
 
 
 def _hue(color) -> np.ndarray:
@@ -211,16 +211,10 @@ def _hue(color) -> np.ndarray:
 
 
 def with_traits(identity: world.Identity, values: Mapping[str, float | str]) -> world.Identity:
-    """The identity with what was moved; what stands where `traits_of` has it stays as it was drawn.
-
-    Hair of another style gets the middle of that style's lengths.
-    """
+    """The identity with what was moved; what stands where `traits_of` has it stays as it was drawn."""
     before, shape, changes = traits_of(identity), list(identity.shape), {}
     for name in (name for name, value in values.items() if value != before[name]):
-        if name == "hair":
-            length = float(np.mean(world.HAIR_LENGTHS[values[name]]))
-            changes |= {"hair_style": values[name], "hair_length": length}
-        elif name == "hair color":
+        if name == "hair color":
             changes["hair"] = HAIR_COLORS[values[name]]
         elif name == "beard":
             changes["beard_style"] = values[name]

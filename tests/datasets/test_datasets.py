@@ -16,6 +16,7 @@ from smoothswap_lib.datasets import TrueSwap, to_float, to_uint8
 from smoothswap_lib.files import write_checksums
 from smoothswap_lib.render import render_with_truth, shoulder, srgb
 from smoothswap_lib.render.backdrop import backdrop
+from smoothswap_lib.render.light import white_balance
 
 
 @pytest.fixture(scope="module")
@@ -96,10 +97,32 @@ def test_channels_and_rows_stand_in_their_places(faces):
         empty &= (
             np.pad(empty, 2, constant_values=True)[:-4, 2:-2] & np.roll(empty, 2, 1) & np.roll(empty, -2, 1)
         )
-        wall = srgb(shoulder(backdrop(faces.parameters(index)[2], 16)))
+        camera = faces.parameters(index)[2]
+        wall = srgb(shoulder(backdrop(camera, 16) * 2**camera.exposure * white_balance(camera)))
         image = (faces[index]["image"].permute(1, 2, 0).numpy() + 1) / 2
         errors.append(np.abs(image - wall)[empty].mean())
     assert np.mean(errors) < 0.02
+
+
+def test_half_the_size_is_the_mean_of_four_pixels(faces, tiny):
+    half = TrueSwap(tiny, size=8)
+    assert half.size == 8 and len(half) == len(faces)
+    four = faces.images.view(-1, 3, 8, 2, 8, 2).transpose(3, 4).flatten(4).double()  # (N, 3, 8, 8, 4)
+    assert torch.equal(half.images, (four.mean(-1) + 0.5).floor().byte())
+    shown = faces.masks.view(-1, 8, 2, 8, 2).transpose(2, 3).flatten(3)  # (N, 8, 8, 4)
+    assert torch.equal(half.masks, shown.mode(-1).values)  # of two that are as frequent, the lower
+    item = half[30]
+    assert item["image"].shape == (3, 8, 8) and item["mask"].shape == (8, 8)
+    assert (item["landmarks"] == faces[30]["landmarks"] / 2).all()
+    assert half.matrix().shape == (20, 2, 3, 8, 8)
+    assert half.parameters(30) == faces.parameters(30)
+    assert torch.equal(TrueSwap(tiny, size=16).images, faces.images)
+
+
+@pytest.mark.parametrize("size", [0, 4, 7, 32])
+def test_another_size_says_which_there_are(tiny, size):
+    with pytest.raises(ValueError, match="holds images of 16 px; size is 16 or 8"):
+        TrueSwap(tiny, size=size)
 
 
 def test_parameters_come_back_as_records(faces):
@@ -202,7 +225,7 @@ def test_a_set_without_matrix_and_pairs_says_so(tiny, tmp_path):
 
 def test_a_wrong_path_is_named(tmp_path):
     with pytest.raises(
-        FileNotFoundError, match=r"nowhere is neither a shipped split \(train, test\) nor a folder"
+        FileNotFoundError, match=r"nowhere is neither a shipped split \(train, test, twins\) nor a folder"
     ):
         TrueSwap("nowhere")
     with pytest.raises(FileNotFoundError, match="holds no build.json; give the folder of a build"):
@@ -279,9 +302,11 @@ def test_images_are_decoded_once_and_only_when_asked_for(tiny, monkeypatch):
 
 def test_a_shipped_split_is_checked_against_its_hash(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("SMOOTHSWAP_DATA", str(tmp_path))
-    shutil.copytree(tiny, tmp_path / "trueswap64" / "test")
+    for edition in ("trueswap64", "trueswap128"):
+        shutil.copytree(tiny, tmp_path / edition / "test")
     write_checksums(tmp_path)
     assert len(TrueSwap("test")) == 60
+    assert TrueSwap("test", size=8).folder == tmp_path / "trueswap128" / "test"
     path = tmp_path / "trueswap64" / "test" / "images-000.parquet"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + b"x")

@@ -104,17 +104,11 @@ def test_a_way_does_not_go_beyond_its_ends(room):
         room.between(SOURCE, OTHER, TARGET, 1.1)
 
 
-def test_a_person_rendered_again_is_the_picture_of_the_matrix(room, matrix):
-    done = room.made(room.person(SOURCE), TARGET, samples=32)
-    assert rms(done.x_source, matrix[SOURCE]) < 12  # noise and compression
-    assert done.x_true is None
-    true = room.with_truth(done, room.person(SOURCE), TARGET, samples=32).x_true
-    assert rms(true, matrix[SOURCE[0], TARGET[1]]) < 12 < rms(true, matrix[TARGET])
-
-
 def test_a_made_persons_truth_is_what_the_renderer_says(room):
     person = lab.drawn(4)
-    done = room.with_truth(room.made(person, TARGET, 4), person, TARGET, 4)
+    made = room.made(person, TARGET, 4)
+    assert made.x_true is None
+    done = room.with_truth(made, person, TARGET, 4)
     expected = render(person[0], person[1], room.person(TARGET)[2], 64, 4)
     assert (figures.to_pixels(done.x_true) == expected).all()
     passport = render(person[0], person[1], world.neutral_attributes(), 64, 4)
@@ -138,14 +132,6 @@ def test_a_drawn_person_stays_as_drawn_until_something_is_moved(seed):
         assert lab.traits_of(moved) == values | {name: (least + most) / 3}
     color = np.array(lab.HAIR_COLORS[values["hair color"]])
     assert np.ptp(np.array(identity.hair) / color) < 1e-6  # a drawn color is a named one times a factor
-
-
-def test_another_style_gets_hair_of_its_length():
-    identity = lab.drawn(4)[0]
-    for style, (least, most) in world.HAIR_LENGTHS.items():
-        changed = lab.with_traits(identity, {"hair": style})
-        assert changed.hair_style == style
-        assert changed.hair_style == identity.hair_style or least <= changed.hair_length <= most
 
 
 def test_two_square_uploads_become_a_marked_swap_and_leave_no_file(pair, tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from people import TINY
 from smoothswap_lib import world
 from smoothswap_lib.render import build as building
 from smoothswap_lib.render import render_with_truth
-from smoothswap_lib.render.build import FOLDS, FREE, _plan, build, main, verification_pairs
+from smoothswap_lib.render.build import FOLDS, FREE, _plan, build, main, twin_pairs, verification_pairs
 from smoothswap_lib.world import masks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -170,6 +170,37 @@ def interrupted(jobs, processes):
     raise KeyboardInterrupt
 
 
+def test_twins_resume_and_grow_to_the_same_bytes(here, tmp_path, monkeypatch):
+    numbers = SMALL | {"split": "twins", "images": 1, "identities": 8}
+    whole = build(tmp_path / "whole", **numbers)
+    out = tmp_path / "killed"
+
+    def some(jobs, processes):
+        yield from map(building._render_part, jobs[:3])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(building, "_render_parts", some)
+        with pytest.raises(KeyboardInterrupt):
+            build(out, **numbers | {"identities": 4})
+    assert len(times(out, "parts/*.parquet")) == 3 and not (out / "pairs.parquet").exists()
+    options = [f"--{name}={value}" for name, value in numbers.items()]
+    for identities in (4, 8):
+        assert main(["build", "--out", str(out), "--resume", *options, f"--identities={identities}"]) == 0
+    assert contents(out) == contents(whole)
+    assert len(pq.read_table(out / "pairs.parquet")) == 2 * 6
+
+
+def test_twins_of_a_build_share_all_columns_but_their_shapes():
+    plan = [next(_plan(SMALL | {"split": "twins", "attributes": 0}, number))[0] for number in range(8)]
+    own = [{name: value for name, value in row.items() if name.startswith("identity.")} for row in plan]
+    bones = ("identity.shape.", "identity.asymmetry.")
+    colors = [{name: value for name, value in row.items() if not name.startswith(bones)} for row in own]
+    assert colors[0] == colors[1] == colors[2] == colors[3] != colors[4] == colors[7]
+    assert len({tuple(row.values()) for row in own}) == 8
+    assert len({tuple(row.values()) for row in plan}) == 8
+
+
 def test_a_file_that_was_lost_is_rendered_again(small, here, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(small, copy)
@@ -214,7 +245,9 @@ def test_a_folder_of_other_things_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "numbers, words",
     [
-        ({"split": "validation"}, "choose one of train, test, fresh"),
+        ({"split": "validation"}, "choose one of train, test, fresh, twins"),
+        ({"split": "twins", "identities": 6}, "twins come in groups of 4; identities is 6"),
+        ({"split": "twins", "identities": 4, "attributes": 1}, "the twins split has no swap matrix"),
         ({"identities": 0}, "identities is 0; it must be at least 1"),
         ({"size": 8}, "size is 8; it must be at least 16"),
         ({"samples": 0}, "samples is 0; it must be at least 1"),
@@ -303,6 +336,23 @@ def test_verification_pairs_have_lfws_form():
     other = verification_pairs(identities, np.random.default_rng(1))
     assert all((again[name] == pairs[name]).all() for name in pairs)
     assert (other["first"] != pairs["first"]).any()
+
+
+def test_twins_are_paired_within_their_groups_only():
+    """Three groups of four with two images each: 28 pairs a group, 4 of them of one person."""
+    identities = np.repeat(np.arange(12), 2)
+    pairs = twin_pairs(identities)
+    first, second = people_of(identities, pairs)
+    assert (first // 4 == second // 4).all() and (pairs["fold"] == first // 4).all()
+    assert (pairs["same"] == (first == second)).all()
+    assert np.bincount(pairs["fold"]).tolist() == [28, 28, 28]
+    assert np.bincount(pairs["fold"][pairs["same"]]).tolist() == [4, 4, 4]
+    assert (pairs["first"] < pairs["second"]).all()
+    assert len(set(zip(pairs["first"].tolist(), pairs["second"].tolist()))) == 84
+    verification = verification_pairs(np.repeat(np.arange(20), 2), np.random.default_rng(0))
+    assert {name: values.dtype for name, values in pairs.items()} == {
+        name: values.dtype for name, values in verification.items()
+    }
 
 
 def test_small_sets_give_the_pairs_they_have(tiny):
