@@ -260,13 +260,12 @@ def version(root: Path = ROOT) -> str:
 
 
 def set_version(new: str, root: Path = ROOT) -> list[Path]:
-    """Write a new version where the old one stands, the tag in the notebooks' first cells too."""
+    """Write a new version where the old one stands."""
     if not re.fullmatch(r"\d+\.\d+\.\d+", new):
         raise SystemExit(f"'{new}' is no version: write three numbers, such as {version(root)}")
     old, changed = version(root), []
     places = {"pyproject.toml": '\nversion = "{}"\n', "CITATION.cff": "\nversion: {}\n"}
     forms = {root / place: form for place, form in places.items()}
-    forms |= {path: "git clone -b v{} " for path in sorted((root / "notebooks").rglob("*.ipynb"))}
     for path, form in forms.items():
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         if form.format(old) in text:
