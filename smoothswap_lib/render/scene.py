@@ -251,7 +251,9 @@ def _develop(scene, attributes, size, seed, denoised) -> np.ndarray:
     linear = np.asarray(mi.render(scene, sensor=0, seed=seed), dtype=np.float64)
     alpha = np.clip(linear[..., 3:], 0, 1)
     color = np.maximum(linear[..., :3], 0)
-    picture = (denoise(color) if denoised else color) + (1 - alpha) * backdrop(attributes, size)
+    if denoised:
+        color = denoise(color) * (alpha > 0)  # nothing leaks from the head into the wall beside it
+    picture = color + (1 - alpha) * backdrop(attributes, size)
     picture = picture * 2**attributes.exposure * lighting.white_balance(attributes)
     encoded = 255 * srgb(shoulder(picture)) + attributes.grain * _grain(attributes, size)
     return np.clip(np.round(encoded), 0, 255).astype(np.uint8)
