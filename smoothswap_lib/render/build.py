@@ -35,7 +35,7 @@ SPLITS = {
     "twins": 3,
 }  # part of every seed: none shares a person
 ENCODING = {"format": "AVIF", "quality": 85, "subsampling": "4:4:4", "speed": 8, "max_threads": 1}
-SAMPLES = 16  # light paths a pixel of what ships; tests/benchmarks/bench_render.py shows noise and time
+SAMPLES = 20  # light paths a pixel of what ships; tests/benchmarks/bench_render.py shows noise and time
 TWINS = 4  # people of one group, numbered one after the other: identity // TWINS is the group
 IDENTITIES_A_FILE = 100  # some megabytes a file; when a set grows, only the last one is written again
 FOLDS, PAIRS_A_FOLD = 10, 600  # LFW's form: half of a fold's pairs show the same person
@@ -238,10 +238,12 @@ def _join(out, path, settings):
 
 
 def _write_pairs(out, settings):
-    identities = [pq.read_table(path, columns=["identity"])["identity"] for path, _ in _files(out, settings)]
+    tables = [pq.read_table(path, columns=["identity", "attribute_set"]) for path, _ in _files(out, settings)]
+    table = pa.concat_tables(tables)
+    identities, in_matrix = table["identity"].to_numpy(), table["attribute_set"].to_numpy() != FREE
     rng = np.random.default_rng([settings["seed"], SPLITS[settings["split"]], 2])
-    identities = np.concatenate(identities)
-    pairs = twin_pairs(identities) if settings["split"] == "twins" else verification_pairs(identities, rng)
+    twins = settings["split"] == "twins"
+    pairs = twin_pairs(identities) if twins else verification_pairs(identities, rng, in_matrix)
     with atomic(out / "pairs.parquet") as temporary:
         pq.write_table(pa.table(pairs), temporary, compression="zstd", write_page_checksum=True)
 
@@ -313,12 +315,16 @@ def _encode(image) -> bytes:
     return buffer.getvalue()
 
 
-def verification_pairs(identities: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def verification_pairs(
+    identities: np.ndarray, rng: np.random.Generator, in_matrix: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """Pairs in LFW's form: 10 folds that share no identity, 300 same and 300 different pairs in each.
 
     Parameters
     ----------
     identities : (N,) the identity of every image.
+    in_matrix : (N,) whether it is in the swap matrix. There a person has one state, so two such pictures of
+        one person are no pair: colors that did not drift would give the answer away.
 
     Returns
     -------
@@ -331,8 +337,9 @@ def verification_pairs(identities: np.ndarray, rng: np.random.Generator) -> dict
         indices = np.flatnonzero(np.isin(identities, members))
         first, second = (indices[part] for part in np.triu_indices(len(indices), 1))
         same = identities[first] == identities[second]
+        drifted = True if in_matrix is None else ~(in_matrix[first] & in_matrix[second])
         for wanted in (True, False):
-            candidates = np.flatnonzero(same == wanted)
+            candidates = np.flatnonzero((same & drifted) if wanted else ~same)
             count = min(PAIRS_A_FOLD // 2, len(candidates))
             chosen = rng.choice(candidates, count, replace=False)
             columns["first"] += first[chosen].tolist()
@@ -354,7 +361,7 @@ def twin_pairs(identities: np.ndarray) -> dict[str, np.ndarray]:
     within = group[first] == group[second]
     first, second = first[within], second[within]
     return {
-        "fold": group[first].astype(np.int8),
+        "fold": group[first].astype(np.int16),
         "first": first.astype(np.int32),
         "second": second.astype(np.int32),
         "same": identities[first] == identities[second],

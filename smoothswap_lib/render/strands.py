@@ -81,7 +81,7 @@ def hair_color(identity: Identity, state: State) -> tuple[np.ndarray, float]:
     """Linear RGB (3,) of the head's pigmented hair, and the share without pigment; dye covers gray."""
     grown = np.array(identity.hair)
     # The sun takes dark hair toward brown and light hair toward straw: the less is left, the slower.
-    bleached = grown + state.bleach * BLEACH * (SUN_BLEACHED - grown)
+    bleached = grown + state.bleach * BLEACH * np.maximum(SUN_BLEACHED - grown, 0)
     color = (1 - state.dye) * bleached + state.dye * np.array(state.dye_color)
     return color, gray_share(identity, state) * (1 - state.dye)
 
