@@ -24,6 +24,7 @@ from tqdm import tqdm
 from smoothswap_lib import world
 from smoothswap_lib.files import atomic, read_numbers
 from smoothswap_lib.render import render_with_truth, use_one_thread
+from smoothswap_lib.render.pairs import FOLDS, TWINS, twin_pairs, verification_pairs
 from smoothswap_lib.signals import Stopped, stoppable
 from smoothswap_lib.workers import WorkerLost, in_parallel
 from smoothswap_lib.world import masks
@@ -36,9 +37,7 @@ SPLITS = {
 }  # part of every seed: none shares a person
 ENCODING = {"format": "AVIF", "quality": 85, "subsampling": "4:4:4", "speed": 8, "max_threads": 1}
 SAMPLES = 20  # light paths a pixel of what ships; tests/benchmarks/bench_render.py shows noise and time
-TWINS = 4  # people of one group, numbered one after the other: identity // TWINS is the group
 IDENTITIES_A_FILE = 100  # some megabytes a file; when a set grows, only the last one is written again
-FOLDS, PAIRS_A_FOLD = 10, 600  # LFW's form: half of a fold's pairs show the same person
 FREE = -1  # the attribute set of an image that is not part of the matrix
 
 
@@ -313,59 +312,6 @@ def _encode(image) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, **ENCODING)
     return buffer.getvalue()
-
-
-def verification_pairs(
-    identities: np.ndarray, rng: np.random.Generator, in_matrix: np.ndarray | None = None
-) -> dict[str, np.ndarray]:
-    """Pairs in LFW's form: 10 folds that share no identity, 300 same and 300 different pairs in each.
-
-    Parameters
-    ----------
-    identities : (N,) the identity of every image.
-    in_matrix : (N,) whether it is in the swap matrix. There a person has one state, so two such pictures of
-        one person are no pair: colors that did not drift would give the answer away.
-
-    Returns
-    -------
-    {"fold", "first", "second" (indices of images), "same"} of 6,000 rows, fewer where a fold has not as many;
-    no pair comes twice.
-    """
-    people = rng.permutation(np.unique(identities))
-    columns = {"fold": [], "first": [], "second": [], "same": []}
-    for fold, members in enumerate(np.array_split(people, FOLDS)):
-        indices = np.flatnonzero(np.isin(identities, members))
-        first, second = (indices[part] for part in np.triu_indices(len(indices), 1))
-        same = identities[first] == identities[second]
-        drifted = True if in_matrix is None else ~(in_matrix[first] & in_matrix[second])
-        for wanted in (True, False):
-            candidates = np.flatnonzero((same & drifted) if wanted else ~same)
-            count = min(PAIRS_A_FOLD // 2, len(candidates))
-            chosen = rng.choice(candidates, count, replace=False)
-            columns["first"] += first[chosen].tolist()
-            columns["second"] += second[chosen].tolist()
-            columns["fold"] += [fold] * count
-            columns["same"] += [wanted] * count
-    return {
-        "fold": np.array(columns["fold"], np.int8),
-        "first": np.array(columns["first"], np.int32),
-        "second": np.array(columns["second"], np.int32),
-        "same": np.array(columns["same"], bool),
-    }
-
-
-def twin_pairs(identities: np.ndarray) -> dict[str, np.ndarray]:
-    """All pairs of images within groups of twins, in the form of `verification_pairs`; a group is a fold."""
-    first, second = np.triu_indices(len(identities), 1)
-    group = identities // TWINS
-    within = group[first] == group[second]
-    first, second = first[within], second[within]
-    return {
-        "fold": group[first].astype(np.int16),
-        "first": first.astype(np.int32),
-        "second": second.astype(np.int32),
-        "same": identities[first] == identities[second],
-    }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,7 +17,8 @@ from people import TINY
 from smoothswap_lib import world
 from smoothswap_lib.render import build as building
 from smoothswap_lib.render import render_with_truth
-from smoothswap_lib.render.build import FOLDS, FREE, _plan, build, main, twin_pairs, verification_pairs
+from smoothswap_lib.render.build import FREE, _plan, build, main
+from smoothswap_lib.render.pairs import FOLDS, twin_pairs, verification_pairs
 from smoothswap_lib.world import masks
 
 ROOT = Path(__file__).resolve().parents[2]
