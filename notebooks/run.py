@@ -12,6 +12,7 @@ them in place and strips what changes from run to run. NB is the beginning of a 
 import argparse
 import base64
 import csv
+import io
 import logging
 import os
 import re
@@ -23,12 +24,15 @@ from pathlib import Path
 
 import contract
 import nbformat
+import numpy as np
 import papermill
 from nbclient import NotebookClient
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 CELL_SECONDS = 900  # a cell that runs longer than this hangs
 MAX_ERROR_LINES = 12
+SEEN = 1.5  # gray levels RMS over a figure, above which fewer colors might be seen
 WIDGET = "application/vnd.jupyter.widget-view+json"
 QUIET_KERNEL = ["--IPKernelApp.log_level=CRITICAL"]  # how it is shut down is no news to a reader
 
@@ -168,6 +172,8 @@ def normalize(notebook):
         tags = cell.metadata.get("tags")
         cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
         for output in cell.get("outputs", []):
+            if png := output.get("data", {}).get("image/png"):
+                output.data["image/png"] = quantized(png)
             view = output.get("data", {}).get(WIDGET)
             if not view:
                 continue
@@ -178,6 +184,25 @@ def normalize(notebook):
                 view["model_id"] = f"widget-{widgets}"
                 widgets += 1
     return notebook
+
+
+def quantized(png: str) -> str:
+    """A figure (base64) with 256 colors where nobody sees the difference and it is smaller; else as it was.
+
+    Of every committed output the history keeps a copy.
+    """
+    try:
+        picture = Image.open(io.BytesIO(base64.b64decode(png)))
+    except OSError:
+        return png
+    if getattr(picture, "n_frames", 1) > 1 or picture.mode == "P":
+        return png
+    picture = picture.convert("RGB")
+    few = picture.quantize(256, dither=Image.Dither.NONE)
+    error = np.asarray(few.convert("RGB"), np.float64) - np.asarray(picture, np.float64)
+    few.save(buffer := io.BytesIO(), "PNG", optimize=True)
+    smaller = base64.b64encode(buffer.getvalue()).decode() + "\n"
+    return smaller if np.sqrt(np.mean(error**2)) < SEEN and len(smaller) < len(png) else png
 
 
 def show(path: Path) -> str:

@@ -2,14 +2,17 @@
 
 import base64
 import csv
+import io
 import json
 import os
 import shutil
 
 import nbformat
+import numpy as np
 import pytest
 import run
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 PLOT = "import matplotlib.pyplot as plt\nplt.plot([1, 2]); plt.show()"
 GOOD = ["import sys", 'PROFILE = "slow"', PLOT, "print(PROFILE)"]
@@ -134,3 +137,17 @@ def test_a_release_changes_the_version_everywhere(checkout):
     assert citation.read_text(encoding="utf-8").startswith("cff-version: 1.2.0\n")
     with pytest.raises(SystemExit, match="write three numbers"):
         run.set_version("v1", checkout)
+
+
+def test_saved_figures_are_quantized_only_where_nobody_sees_it():
+    def png(pixels):
+        Image.fromarray(pixels).save(buffer := io.BytesIO(), "PNG")
+        return base64.b64encode(buffer.getvalue()).decode()
+
+    chart = np.full((64, 64, 3), 255, np.uint8)
+    chart[20:40] = np.random.default_rng(0).choice([0, 90, 200], (20, 64, 1))
+    noise = np.random.default_rng(0).integers(256, size=(64, 64, 3), dtype=np.uint8)
+
+    few = np.asarray(Image.open(io.BytesIO(base64.b64decode(run.quantized(png(chart))))).convert("RGB"))
+    assert (few == chart).all() and len(run.quantized(png(chart))) < len(png(chart))
+    assert run.quantized(png(noise)) == png(noise)
