@@ -133,7 +133,7 @@ def test_one_step_of_the_papers_profile_at_256_pixels(section, losses):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
-    assert all(0 <= found["row"][name] < 20 for name in losses)
+    assert all(-1e-6 <= found["row"][name] < 20 for name in losses)
     paper = profiles.get("paper")
     work = costs.swapper_work(paper, 2, True) if section == "swapper" else costs.embedder_work(paper, 8)
     assert 0.7 * work.peak / 2**20 < found["megabytes"] < 2.5 * work.peak / 2**20
