@@ -92,22 +92,30 @@ def best_threshold(cosine: np.ndarray, same: np.ndarray) -> float:
     return float(between[right.argmax()])
 
 
-def verification_accuracy(z: Tensor, first, second, same, folds: int = 10) -> tuple[float, float]:
+def verification_accuracy(z: Tensor, first, second, same, folds=10) -> tuple[float, float]:
     """LFW's protocol: each fold is judged with the threshold that was best on the others.
 
     Parameters
     ----------
-    first, second, same : (pairs,), in the order of the folds (LFW: 10 blocks of 300 same, 300 different)
+    first, second, same : (pairs,)
+    folds : (pairs,) the fold of each pair (`TrueSwap.folds()`), or a number: so many even blocks, in the
+        order of the pairs (LFW: 10 blocks of 300 same, 300 different). Uneven folds must be given, or people
+        would stand on both sides of a border.
 
     Returns
     -------
     mean accuracy over the folds, and its standard error
     """
     cosine, same = pair_cosines(z, first, second), np.asarray(same, dtype=bool)
-    if len(same) < 2 * folds:
-        raise ValueError(f"{folds} folds need at least {2 * folds} pairs, got {len(same)}")
+    if np.ndim(folds) == 0:
+        if len(same) < 2 * folds:
+            raise ValueError(f"{folds} folds need at least {2 * folds} pairs, got {len(same)}")
+        folds = np.arange(len(same)) * folds // len(same)
+    folds = np.asarray(folds)
+    if folds.shape != same.shape:
+        raise ValueError(f"folds must be one number, or one per pair ({len(same)}), got {folds.shape}")
     accuracies = []
-    for fold in np.array_split(np.arange(len(same)), folds):
+    for fold in (np.flatnonzero(folds == number) for number in np.unique(folds)):
         if same[fold].all() or not same[fold].any():
             raise ValueError(
                 "a fold holds one kind of pair only; list the pairs fold by fold, both kinds in each"
@@ -115,4 +123,4 @@ def verification_accuracy(z: Tensor, first, second, same, folds: int = 10) -> tu
         others = np.setdiff1d(np.arange(len(same)), fold)
         threshold = best_threshold(cosine[others], same[others])
         accuracies.append(np.mean((cosine[fold] > threshold) == same[fold]))
-    return float(np.mean(accuracies)), float(np.std(accuracies, ddof=1) / np.sqrt(folds))
+    return float(np.mean(accuracies)), float(np.std(accuracies, ddof=1) / np.sqrt(len(accuracies)))

@@ -197,3 +197,23 @@ def test_the_paint_bucket_gives_regions_their_true_mean_colors_and_touches_nothi
     # where the truth is a recolored target, the paint bucket is perfect
     dyed = torch.where((mask_target == 2)[:, None], (x_target + 1) * 1.3 - 1, x_target)
     torch.testing.assert_close(evaluation.recolour(x_target, mask_target, dyed, mask_target), dyed)
+
+
+def test_uneven_folds_are_taken_as_given_and_even_ones_by_their_number():
+    rng = np.random.default_rng(0)
+    z = nn.functional.normalize(torch.as_tensor(rng.normal(size=(40, 3))), dim=1)
+    first, second = rng.integers(40, size=(2, 60))
+    same, folds = np.arange(60) % 2 == 0, np.repeat([0, 1, 2], [10, 20, 30])
+    cosine = evaluation.pair_cosines(z, first, second)
+    right = []
+    for fold in range(3):
+        threshold = evaluation.best_threshold(cosine[folds != fold], same[folds != fold])
+        right.append(np.mean((cosine > threshold)[folds == fold] == same[folds == fold]))
+    shuffled = rng.permutation(60)
+    pairs = first[shuffled], second[shuffled], same[shuffled]
+    mean, error = evaluation.verification_accuracy(z, *pairs, folds=folds[shuffled])
+    assert mean == pytest.approx(np.mean(right)) and error == pytest.approx(np.std(right, ddof=1) / 3**0.5)
+    even = evaluation.verification_accuracy(z, first, second, same, folds=3)
+    assert even == evaluation.verification_accuracy(z, first, second, same, folds=np.repeat([0, 1, 2], 20))
+    with pytest.raises(ValueError, match="one per pair"):
+        evaluation.verification_accuracy(z, first, second, same, folds=folds[:5])
