@@ -16,11 +16,11 @@ def denoise(linear: np.ndarray) -> np.ndarray:
     ModuleNotFoundError
         pyoidn is not installed.
     """
+    rt = _filter()
     import pyoidn
 
     color = np.ascontiguousarray(linear, np.float32)
     clean = np.empty_like(color)
-    rt = _filter()
     rt.set_image(pyoidn.OIDN_IMAGE_COLOR, color, pyoidn.OIDN_FORMAT_FLOAT3)
     rt.set_image(pyoidn.OIDN_IMAGE_OUTPUT, clean, pyoidn.OIDN_FORMAT_FLOAT3)
     rt.commit()

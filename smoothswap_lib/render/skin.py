@@ -95,7 +95,7 @@ def paint(model: HeadModel, identity: Identity, state: State, attributes: Attrib
     drift = _drift(identity, state).astype(np.float32)
     colors = layers.colors * drift
     _make_up(texels, layers, state, colors)
-    brow = layers.brow_color(identity, state)
+    brow = _brow_color(identity, state)
     colors[layers.brow_place] = _mix(colors[layers.brow_place], brow, _pencil(layers.brow_cover, state))
     hair, gray = hair_color(identity, state)
     cover = scalp_cover(texels.points[texels.haired], identity, attributes)
@@ -147,12 +147,6 @@ class _Layers:
     spots: tuple
     sag: np.ndarray
 
-    @staticmethod
-    def brow_color(identity, state):
-        """(3,) linear RGB: grown, not dyed."""
-        pigmented = 0.6 * np.array(identity.hair)
-        return pigmented + 0.7 * gray_share(identity, state) * (0.8 * GRAY - pigmented)
-
 
 @lru_cache(maxsize=4)  # one identity's images come one after the other
 def _layers(model, identity) -> _Layers:
@@ -170,6 +164,12 @@ def _layers(model, identity) -> _Layers:
         _age_spots(texels, identity),
         _hollows(front),
     )
+
+
+def _brow_color(identity, state):
+    """(3,) linear RGB: grown, not dyed."""
+    pigmented = 0.6 * np.array(identity.hair)
+    return pigmented + 0.7 * gray_share(identity, state) * (0.8 * GRAY - pigmented)
 
 
 def _beard_color(identity, state):

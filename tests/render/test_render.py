@@ -1,5 +1,6 @@
 """Rendered pictures: noise, masks, landmarks, framing, mirrors, and what a true swap keeps."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from smoothswap_lib.datasets.trueswap import halved
 from smoothswap_lib.render import KNEE, render, render_with_truth, shoulder, srgb
 from smoothswap_lib.render.backdrop import backdrop
 from smoothswap_lib.render.build import SAMPLES
+from smoothswap_lib.render.denoise import _filter, denoise
 from smoothswap_lib.render.light import white_balance
 from smoothswap_lib.world.masks import BACKGROUND, CLOTHES, FACE, HAIR
 
@@ -267,3 +269,10 @@ def test_a_true_swap_keeps_the_target_and_takes_the_source():
     assert (truth.image[wall] == original.image[wall]).all()
     face = (truth.mask == FACE) & (original.mask == FACE)
     assert rms(truth.image[face], original.image[face]) > 10
+
+
+def test_without_the_denoiser_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyoidn", None)
+    _filter.cache_clear()
+    with pytest.raises(ModuleNotFoundError, match="pip install pyoidn"):
+        denoise(np.zeros((4, 4, 3)))
