@@ -13,13 +13,18 @@ from torch import Tensor
 GRAY = (0.299, 0.587, 0.114)  # luma of ITU-R BT.601
 
 
+def step_generator(seed: int, step: int) -> torch.Generator:
+    """The randomness of one step's pictures: a resumed run draws what an uninterrupted one draws."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
+
+
 def color_factors(count: int, strength: float, gray_share: float, seed: int, step: int) -> Tensor:
     """What `jitter_colors` does to each image of a batch, (count, 4): the same for the same (seed, step).
 
     Columns: brightness, contrast and saturation, uniform in 1 +- strength, and hue, a turn in units of the
     circle, uniform in +- strength / 4 (SimCLR's proportions). A share of the images gets saturation 0.
     """
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
+    generator = step_generator(seed, step)
     spread = torch.rand(count, 4, generator=generator) * 2 - 1  # (count, 4) in [-1, 1)
     factors = torch.cat([1 + strength * spread[:, :3], strength / 4 * spread[:, 3:]], dim=1)
     gray = torch.rand(count, generator=generator) < gray_share

@@ -20,7 +20,7 @@ from smoothswap_lib import checkpoints, datasets, losses
 from smoothswap_lib.embedder import ArcFaceHead, Embedder, LinearHead
 from smoothswap_lib.profiles import EmbedderProfile, Profile
 from smoothswap_lib.training.accelerator import check_shards, images, make_accelerator
-from smoothswap_lib.training.augmentation import color_factors, jitter_colors
+from smoothswap_lib.training.augmentation import color_factors, jitter_colors, step_generator
 from smoothswap_lib.training.run_folder import Run, TrainingResult
 from smoothswap_lib.training.settings import data_metadata, open_data
 
@@ -120,8 +120,7 @@ def adversarial(
     loss_of : images -> scalar
     """
     reach = epsilon * 2 / 255
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
-    start = (torch.rand(x.shape, generator=generator).to(x) * 2 - 1) * reach  # (B, 3, H, W)
+    start = (torch.rand(x.shape, generator=step_generator(seed, step)).to(x) * 2 - 1) * reach  # (B, 3, H, W)
     moved = (x + start).requires_grad_(True)
     (gradient,) = torch.autograd.grad(loss_of(moved), moved)  # (B, 3, H, W)
     change = (start + 1.25 * reach * gradient.sign()).clamp(-reach, reach)  # 1.25: Wong et al.
