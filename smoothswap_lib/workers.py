@@ -9,13 +9,35 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
-from smoothswap_lib.signals import STOPS
+from smoothswap_lib.signals import STOPS, Stopped, stoppable
 
 AHEAD = 8  # items a process that wait for their turn or to be fetched
 
 
 class WorkerLost(RuntimeError):
     """A process was killed from outside; says at what it worked."""
+
+
+def in_one_line(work: Callable[[], int], stopped: str, lost: str = "") -> int:
+    """What a command line does, and its exit code: whatever ends it early is one line on stderr.
+
+    Parameters
+    ----------
+    work : returns the exit code.
+    stopped, lost : what holds after a signal, and what follows the news of a lost process.
+    """
+    try:
+        with stoppable():
+            return work()
+    except (OSError, ValueError, ModuleNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except WorkerLost as error:
+        print(f"stopped: {error}{lost}", file=sys.stderr)
+        return 1
+    except Stopped as stop:
+        print(f"\nstopped ({stop}); {stopped}", file=sys.stderr)
+        return stop.code
 
 
 def count(processes: int | None) -> int:

@@ -8,15 +8,13 @@ Depends on align_folder, check_folder, folders, workers.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from smoothswap_lib.datasets.align_folder import align_folder, read_landmarks
 from smoothswap_lib.datasets.check_folder import check_folder
 from smoothswap_lib.datasets.folders import IndexedFiles, write_index
-from smoothswap_lib.signals import Stopped, stoppable
-from smoothswap_lib.workers import WorkerLost
+from smoothswap_lib.workers import in_one_line
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -42,18 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 if all went well, 1 if some images are broken, missing or not aligned, 2 for a wrong call."""
     options = build_parser().parse_args(arguments)
-    try:
-        with stoppable():
-            return _do(options)
-    except (OSError, ValueError, ModuleNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except WorkerLost as error:
-        print(f"stopped: {error}", file=sys.stderr)
-        return 1
-    except Stopped as stop:
-        print(f"\nstopped ({stop}); the same command starts again, aligned images stay", file=sys.stderr)
-        return stop.code
+    return in_one_line(lambda: _do(options), "the same command starts again, aligned images stay")
 
 
 def _do(options: argparse.Namespace) -> int:

@@ -5,12 +5,11 @@ python -m smoothswap_lib verify FILE
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from smoothswap_lib.lab import manifest, marking, photographs
-from smoothswap_lib.signals import Stopped, stoppable
+from smoothswap_lib.workers import in_one_line
 
 SWAP_TEXT = """Put the identity of SOURCE into the picture TARGET.
 
@@ -62,15 +61,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 if the swap was written or the file is marked, 1 if it is not marked, 2 for an error."""
     options = build_parser().parse_args(arguments)
-    try:
-        with stoppable():
-            return _verify(options) if options.command == "verify" else _swap(options)
-    except (OSError, ValueError, ModuleNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except Stopped as stop:
-        print(f"\nstopped ({stop}); what is written is whole", file=sys.stderr)
-        return stop.code
+    work = {"verify": _verify, "swap": _swap}[options.command]
+    return in_one_line(lambda: work(options), "what is written is whole")
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -9,7 +9,6 @@ import argparse
 import io
 import json
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
@@ -25,8 +24,7 @@ from smoothswap_lib import world
 from smoothswap_lib.files import atomic, read_numbers
 from smoothswap_lib.render import render_with_truth, use_one_thread
 from smoothswap_lib.render.pairs import FOLDS, TWINS, twin_pairs, verification_pairs
-from smoothswap_lib.signals import Stopped, stoppable
-from smoothswap_lib.workers import WorkerLost, in_parallel
+from smoothswap_lib.workers import in_one_line, in_parallel
 from smoothswap_lib.world import masks
 
 SPLITS = {
@@ -346,17 +344,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--resume", action="store_true", help="go on with a build that stopped or grows")
     options = vars(parser.parse_args(arguments))
     options.pop("command")
-    try:
-        with stoppable():
-            out = build(**options)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except WorkerLost as error:
-        print(f"stopped: {error}; --resume goes on", file=sys.stderr)
-        return 1
-    except Stopped as stop:
-        print(f"\nstopped ({stop}); the same command with --resume goes on", file=sys.stderr)
-        return stop.code
-    print(f"{out}: {options['identities'] * (options['images'] + options['attributes'])} images")
-    return 0
+
+    def work() -> int:
+        out = build(**options)
+        print(f"{out}: {options['identities'] * (options['images'] + options['attributes'])} images")
+        return 0
+
+    return in_one_line(work, "the same command with --resume goes on", lost="; --resume goes on")
