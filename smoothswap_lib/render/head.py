@@ -34,22 +34,22 @@ LARGER_EYES = {"eye-scale-incr": 0.35, "eye-height2-incr": 0.2}
 # What gender, age and weight add to local shapes, per unit: the model's own corner meshes move the body more
 # than the face, and what belongs to a person has to be seen.
 BY_GENDER = {
-    "chin-width-incr": -0.9,
-    "chin-bones-incr": -0.8,
-    "chin-height-incr": -0.5,
-    "chin-prominent-incr": -0.5,
-    "eyebrows-trans-forward": -1.0,
-    "forehead-nubian-incr": 0.7,
-    "neck-scale-horiz-incr": -1.0,
-    "nose-scale-horiz-incr": -0.6,
-    "nose-point-width-incr": -0.5,
-    "mouth-upperlip-volume-incr": 0.7,
-    "mouth-lowerlip-volume-incr": 0.7,
-    "mouth-upperlip-height-incr": 0.4,
-    "mouth-lowerlip-height-incr": 0.4,
-    "eye-scale-incr": 0.5,
-    "cheek-bones-incr": 0.5,
-    "head-scale-vert-incr": -0.3,
+    "chin-width-incr": -1.2,
+    "chin-bones-incr": -1.0,
+    "chin-height-incr": -0.7,
+    "chin-prominent-incr": -0.7,
+    "eyebrows-trans-forward": -1.3,
+    "forehead-nubian-incr": 0.9,
+    "neck-scale-horiz-incr": -1.3,
+    "nose-scale-horiz-incr": -0.8,
+    "nose-point-width-incr": -0.7,
+    "mouth-upperlip-volume-incr": 0.9,
+    "mouth-lowerlip-volume-incr": 0.9,
+    "mouth-upperlip-height-incr": 0.5,
+    "mouth-lowerlip-height-incr": 0.5,
+    "eye-scale-incr": 0.7,
+    "cheek-bones-incr": 0.7,
+    "head-scale-vert-incr": -0.4,
 }
 BY_AGE = {
     "head-age-incr": 1.3,
@@ -64,8 +64,8 @@ BY_AGE = {
     "eye-eyefold-up": -0.4,
 }
 BY_WEIGHT = {
-    "head-fat-incr": 1.7, "neck-double-incr": 1.5, "cheek-volume-incr": 1.5, "cheek-inner-incr": 0.6,
-    "neck-scale-horiz-incr": 0.8, "chin-width-incr": 0.4, "cheek-bones-incr": -0.3,
+    "head-fat-incr": 2.2, "neck-double-incr": 2.0, "cheek-volume-incr": 1.9, "cheek-inner-incr": 0.8,
+    "neck-scale-horiz-incr": 1.0, "chin-width-incr": 0.5, "cheek-bones-incr": -0.4,
 }  # fmt: skip
 
 

@@ -71,32 +71,32 @@ HAIR_LENGTHS = {  # mm of a strand, least and most
     "quiff": (45, 75), "curls": (50, 95), "afro": (35, 90), "bob": (150, 210), "long": (260, 360),
     "wavy": (230, 340), "bun": (20, 45), "ponytail": (20, 45),
 }  # fmt: skip
-SHARE_BEARDED, SHARE_WITH_GLASSES, SHARE_DYED, SHARE_MADE_UP = 0.25, 0.1, 0.35, 0.3
+SHARE_BEARDED, SHARE_WITH_GLASSES, SHARE_DYED, SHARE_MADE_UP = 0.25, 0.1, 0.25, 0.3
 SHARE_DARK = 0.1  # of the glasses: who wears dark ones shows no eyes
 DYES = (*HAIR_COLORS, (0.30, 0.045, 0.03), (0.12, 0.03, 0.06), (0.62, 0.52, 0.36))
 LIPSTICKS = ((0.42, 0.035, 0.045), (0.50, 0.16, 0.17), (0.22, 0.02, 0.045), (0.55, 0.27, 0.20))
 ZOOM = 1.2  # times nearer than FFHQ's crop: chins stay in the picture, and the face is as large as can be
-SPREAD = 0.65  # deviation of a local shape, before it is clipped to [-1, 1]
+SPREAD = 0.75  # deviation of a local shape, before it is clipped to [-1, 1]
 # Shapes whose ends look damaged rather than different, or like an expression or a pose: whose mouth corners
 # point up by nature seems to smile, and a nose that points up makes a face look raised.
 SMALLER_SPREADS = (
-    dict.fromkeys((name for name in SINGLE_SHAPES if name.startswith("mouth")), 0.27)
+    dict.fromkeys((name for name in SINGLE_SHAPES if name.startswith("mouth")), 0.31)
     | dict.fromkeys((
         "chin-height-incr", "chin-jaw-drop-incr", "chin-prominent-incr", "eye-trans-up",
         "eyebrows-trans-forward", "eyebrows-trans-up", "forehead-nubian-incr", "head-scale-vert-incr",
         "nose-base-up", "nose-greek-incr", "nose-nostrils-angle-up", "nose-point-up",
         "nose-scale-depth-incr", "nose-scale-vert-incr", "nose-trans-forward", "nose-trans-up",
         "nose-volume-incr",
-    ), 0.48)
+    ), 0.55)
     | dict.fromkeys((
         "eye-bag-incr", "eye-corner1-up", "eye-corner2-up", "eye-eyefold-up", "eye-height2-incr",
         "eye-scale-incr",
-    ), 0.55)
+    ), 0.63)
     | {
-        "ear-rot-forward": 0.3, "ear-wing-incr": 0.35, "head-age-incr": 0.3, "head-angle-out": 0.3,
-        "eye-push1-out": 0.36, "eye-push2-out": 0.36, "eye-height1-incr": 0.42, "eye-height3-incr": 0.42,
-        "mouth-scale-horiz-incr": 0.45, "mouth-angles-up": 0.18, "chin-prognathism-incr": 0.35,
-        "neck-scale-vert-incr": 0.3, "nose-compression-uncompress": 0.42, "forehead-trans-forward": 0.35,
+        "ear-rot-forward": 0.34, "ear-wing-incr": 0.40, "head-age-incr": 0.34, "head-angle-out": 0.34,
+        "eye-push1-out": 0.41, "eye-push2-out": 0.41, "eye-height1-incr": 0.48, "eye-height3-incr": 0.48,
+        "mouth-scale-horiz-incr": 0.52, "mouth-angles-up": 0.21, "chin-prognathism-incr": 0.40,
+        "neck-scale-vert-incr": 0.34, "nose-compression-uncompress": 0.48, "forehead-trans-forward": 0.40,
     }
 )  # fmt: skip
 
@@ -182,7 +182,7 @@ def sample_attributes(rng: np.random.Generator) -> Attributes:
         light_elevation=float(rng.uniform(-5, 60)),
         light_strength=float(rng.uniform(0.7, 1.4)),
         light_warmth=float(rng.uniform(-1, 1)),
-        ambient=float(rng.uniform(0.3, 0.8)),
+        ambient=float(rng.uniform(0.4, 0.8)),
         ambient_warmth=float(rng.uniform(-1, 1)),
         backdrop=BACKDROPS[rng.integers(len(BACKDROPS))],
         background_top=top,
@@ -201,9 +201,9 @@ def sample_attributes(rng: np.random.Generator) -> Attributes:
         hair_length=float(rng.uniform(*HAIR_LENGTHS[style])),
         hair_curl=float(rng.uniform(0, 1)),
         parting=float(rng.uniform(-1, 1)),
-        fringe=float(max(rng.uniform(-0.8, 1), 0.0)),
+        fringe=float(max(rng.uniform(-1.5, 1), 0.0)),
         hair_seed=int(rng.integers(2**31)),
-        exposure=float(np.clip(rng.normal(0, 0.3), -0.7, 0.6)),
+        exposure=float(np.clip(rng.normal(0, 0.28), -0.5, 0.6)),
         white_balance=float(np.clip(rng.normal(0, 0.4), -1, 1)),
         tint=float(np.clip(rng.normal(0, 0.35), -1, 1)),
         grain=float(rng.uniform(0, 2)),
