@@ -10,9 +10,7 @@ from smoothswap_lib import layers
 TAPS = (1, 3, 3, 1)
 
 
-@pytest.fixture(autouse=True)
-def fixed_seed():
-    torch.manual_seed(0)
+pytestmark = pytest.mark.usefixtures("fixed_seed")
 
 
 def at(image, i, j):

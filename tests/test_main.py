@@ -19,11 +19,6 @@ from smoothswap_lib.lab import manifest, marking, photographs, watermark
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(scope="module")
-def test_split():
-    return datasets.TrueSwap("test")
-
-
 @pytest.fixture
 def faces(test_split, tmp_path):
     """Files of a source and a target, and the rows that they are."""

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smoothswap_lib import datasets, world
+from smoothswap_lib import datasets
 from smoothswap_lib.datasets import TrueSwap, to_float, to_uint8
 from smoothswap_lib.files import write_checksums
 from smoothswap_lib.render import render_with_truth, shoulder, srgb
@@ -123,14 +123,6 @@ def test_half_the_size_is_the_mean_of_four_pixels(faces, tiny):
 def test_another_size_says_which_there_are(tiny, size):
     with pytest.raises(ValueError, match="holds images of 16 px; size is 16 or 8"):
         TrueSwap(tiny, size=size)
-
-
-def test_parameters_come_back_as_records(faces):
-    identity, state, attributes = faces.parameters(4)
-    assert isinstance(identity, world.Identity) and isinstance(state, world.State)
-    assert isinstance(attributes, world.Attributes)
-    assert identity == faces.parameters(3)[0] != faces.parameters(0)[0]
-    assert faces.parameters(-1) == faces.parameters(59)
 
 
 def test_the_matrix_holds_every_identity_under_every_attribute_set(faces):
@@ -260,32 +252,6 @@ def test_a_missing_parameter_is_named(tiny, tmp_path):
     copy = rewrite(tiny, tmp_path, lambda table: table.drop_columns(["attributes.yaw"]))
     with pytest.raises(KeyError, match=r"attributes\.yaw"):
         TrueSwap(copy).parameters(0)
-
-
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
-def test_a_broken_image_is_named_with_its_row(tiny, tmp_path, damage):
-    def change(table):
-        images = table["image"].to_pylist()
-        middle = len(images[7]) - 40
-        images[7] = {
-            "cut": images[7][:middle],
-            "flipped": images[7][:60] + bytes(b ^ 255 for b in images[7][60:100]) + images[7][100:],
-            "empty": b"",
-        }[damage]
-        position = table.column_names.index("image")
-        return table.set_column(position, "image", pa.array(images, pa.binary()))
-
-    broken = TrueSwap(rewrite(tiny, tmp_path, change))
-    with pytest.raises(ValueError, match="images-000.parquet: cannot decode the image of row 7"):
-        broken.image_batch([3, 7])
-    assert torch.equal(broken.image_batch([3]), TrueSwap(tiny).image_batch([3]))  # its neighbors are whole
-
-
-def test_parameters_are_read_when_they_are_first_asked_for(tiny, tmp_path):
-    data = TrueSwap(rewrite(tiny, tmp_path, lambda table: table))
-    assert data[3]["image"].shape == (3, 16, 16) and "table" not in vars(data)
-    assert data.parameters(3) == TrueSwap(tiny).parameters(3)
-    assert data.table.column_names[:5] == list(datasets.COLUMNS) and len(data.table) == 60
 
 
 def test_images_are_decoded_once_and_only_when_asked_for(tiny, monkeypatch):

@@ -16,10 +16,8 @@ from people import TINY
 
 from smoothswap_lib import world
 from smoothswap_lib.render import build as building
-from smoothswap_lib.render import render_with_truth
 from smoothswap_lib.render.build import FREE, _plan, build, main
 from smoothswap_lib.render.pairs import FOLDS, twin_pairs, verification_pairs
-from smoothswap_lib.world import masks
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"split": "train", "seed": 3, "identities": 3, "images": 2, "size": 16, "samples": 1}
@@ -224,14 +222,6 @@ def test_a_part_that_was_cut_is_rendered_again(small, here, tmp_path, left):
     assert contents(copy) == contents(small)
 
 
-def test_a_note_that_is_no_note_is_named(small, tmp_path):
-    copy = shutil.copytree(small, tmp_path / "copy")
-    for text in ("null", "{", '{"identities": null}'):
-        (copy / "build.json").write_text(text, encoding="utf-8")
-        with pytest.raises(ValueError, match="build.json"):
-            build(copy, **SMALL, resume=True)
-
-
 def test_growing_draws_the_pairs_among_all(tiny, here, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(tiny, copy)
@@ -323,14 +313,6 @@ def test_the_matrix_shares_attributes_in_columns_and_identities_in_rows(rows):
         assert part(row, "identity.") == part(same, "identity.")
         assert part(row, "state.") != part(same, "state.")
     assert len({part(row, "attributes.") for row in free}) == 20
-
-
-def test_rows_render_to_their_own_truth(rows):
-    """Mask and landmarks do not depend on the seed of the light paths."""
-    for row in rows[:3]:
-        truth = render_with_truth(*world.from_columns(row), 16, 1)
-        assert (masks.unpack(row["mask"], 16) == truth.mask).all()
-        assert np.abs(np.array(row["landmarks"], np.float32) - truth.landmarks.ravel()).max() < 0.01
 
 
 def people_of(identities, pairs):

@@ -142,25 +142,6 @@ def test_self_pairs_do_not_count_as_swaps():
     assert loop.mean_cosine(z, z, swapped & False, accelerator) == 0.0
 
 
-def test_the_embedder_is_asked_about_targets_only_when_a_row_is_due(tmp_path, monkeypatch):
-    counts, given = [], fixed_embedder()
-    monkeypatch.setattr(loop, "NUM_PREVIEWS", 1)
-    kept = loop.swapper_step
-
-    def counted(s, *arguments, **options):
-        calls = []
-        hook = s.embedder.register_forward_hook(lambda *_: calls.append(1))
-        values = kept(s, *arguments, **options)
-        hook.remove()
-        counts.append(len(calls))
-        return values
-
-    monkeypatch.setattr(loop, "swapper_step", counted)
-    result = training.train_swapper(TINY, tmp_path / "run", FakeFaces(), given, progress=False)
-    assert counts == [2, 3] * 5  # a row every second step
-    assert all(row["cos_target"] is not None for row in result.metrics)
-
-
 def test_the_given_embedder_and_the_callers_randomness_stay_as_they_were(tmp_path):
     given = fixed_embedder().train()
     before, random = copy.deepcopy(given.state_dict()), torch.get_rng_state()

@@ -92,12 +92,6 @@ def test_samples_keep_to_their_ranges(kind, seed):
 DRAWN = [expression for group in world.EXPRESSIONS for expression in group]
 
 
-def test_expressions_are_made_of_actions():
-    drawn = [name for names, *_ in DRAWN for name in names]
-    drawn += [name for followers in world.FOLLOWERS.values() for name, _ in followers]
-    assert len(set(drawn)) == len(drawn) and set(drawn) < set(world.ACTIONS)
-
-
 def test_any_two_traits_are_independent(people):
     """Gender, skin, hair, state, light and all others but TIED: no field says anything of another one."""
     names, values = people
@@ -233,16 +227,6 @@ def test_a_smile_reaches_the_cheeks(people):
     smile = column(people, "attributes.actions.mouthSmileLeft")
     for name, share in world.FOLLOWERS["mouthSmileLeft"]:
         assert column(people, f"attributes.actions.{name}") == pytest.approx(share * smile)
-
-
-def test_the_passport_picture_is_still_and_plain():
-    neutral = world.neutral_attributes()
-    assert neutral == world.neutral_attributes()
-    assert not any(
-        (neutral.yaw, neutral.pitch, neutral.roll, neutral.gaze_x, neutral.gaze_y, *neutral.actions)
-    )
-    assert neutral.background_contrast == neutral.light_warmth == neutral.shift_x == neutral.shift_y == 0
-    assert (neutral.backdrop, neutral.glasses) == ("plain", "none")
 
 
 MOVED = [(name, part) for name, parts in world.MOVEMENTS.items() for part, _ in parts]
