@@ -64,9 +64,8 @@ def test_runs_of_an_earlier_file_stay_and_repeated_ones_are_replaced(tmp_path):
     assert dict(rows) == {("no_r1", 0): 16, ("supcon_4", 0): 16, ("supcon_4", 1): 16}
     plan = json.loads((tmp_path / "out" / "progress.json").read_text())
     assert plan["variants"] == ["supcon_4", "no_r1"]  # SHOWN's order, the second from the earlier picture
-    assert (
-        np.abs(gray_tiles(tmp_path / "out") - [10, 20, *(100 + step for step in STEPS)]).max() < 6
-    )  # AVIF twice
+    wanted = [10, 20, *(100 + step for step in STEPS)]
+    assert np.abs(gray_tiles(tmp_path / "out") - wanted).max() < 6  # AVIF twice
 
 
 def test_each_picture_of_a_tile_is_read_upright(tmp_path):

@@ -55,9 +55,8 @@ def test_vertices_equal_those_of_the_package_they_come_from(model, case):
     ours = model.deform(identity, NO_DRIFT, with_actions(**actions))[reference["chosen"]]
     moved = np.abs(reference["vertices"][case] - model.template[reference["chosen"]]).max()
     assert moved > 0.015  # meters: the faces differ by centimeters ...
-    assert (
-        np.abs(ours - reference["vertices"][case]).max() < 2e-5
-    )  # ... and agree to .02 mm, float16's rounding
+    # ... and agree to .02 mm, float16's rounding
+    assert np.abs(ours - reference["vertices"][case]).max() < 2e-5
 
 
 def test_the_file_knows_every_name_and_no_other(model):
@@ -133,17 +132,14 @@ def test_the_state_adds_to_the_identity(model):
 @pytest.mark.parametrize("seed", range(4))
 def test_tied_shapes_make_symmetric_faces(model, mirror, seed):
     vertices = model.deform(person(seed, asymmetry=(0.0,) * 31), NO_DRIFT, PASSPORT)
-    assert (
-        np.abs(vertices[mirror] * [-1, 1, 1] - vertices).max() < 2e-4
-    )  # meters; the shapes are not exact mirrors
+    # meters; the shapes are not exact mirrors
+    assert np.abs(vertices[mirror] * [-1, 1, 1] - vertices).max() < 2e-4
 
 
 def test_asymmetry_and_expressions_have_mirror_images(model, mirror):
     identity = person(asymmetry=tuple(np.random.default_rng(0).normal(0, 0.3, 31)))
-    wink, other = (
-        with_actions(eyeBlinkLeft=1.0, mouthLeft=0.5),
-        with_actions(eyeBlinkRight=1.0, mouthRight=0.5),
-    )
+    wink = with_actions(eyeBlinkLeft=1.0, mouthLeft=0.5)
+    other = with_actions(eyeBlinkRight=1.0, mouthRight=0.5)
     mirrored = replace(identity, asymmetry=tuple(-a for a in identity.asymmetry))
     one, two = model.deform(identity, NO_DRIFT, wink), model.deform(mirrored, NO_DRIFT, other)
     assert np.abs(one[mirror] * [-1, 1, 1] - one).max() > 3e-3

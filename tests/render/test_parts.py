@@ -193,9 +193,8 @@ def test_brows_are_as_thick_dense_and_gray_as_they_say(model):
         weight = np.clip(0.7 - texture.reshape(-1, 3)[where.index[near]].mean(1) / tone, 0, None)
         return (weight * z[near]).sum() / weight.sum()
 
-    assert height(4.5) - height(-1.5) == pytest.approx(
-        0.006, rel=0.3
-    )  # meters of arch, a little less at its ends
+    # meters of arch, a little less at its ends
+    assert height(4.5) - height(-1.5) == pytest.approx(0.006, rel=0.3)
 
 
 def test_hair_is_painted_under_the_locks(model):

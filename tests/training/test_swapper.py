@@ -48,16 +48,12 @@ def one_step(step=0, accelerator=None, **config):
 
 def test_each_parameter_gets_a_gradient_in_its_own_half_and_the_embedder_none():
     networks, _, gradients = one_step()
-    trained = [
-        f"{n}.{key}" for n in ("generator", "discriminator") for key, _ in networks[n].named_parameters()
-    ]
+    halves = ("generator", "discriminator")
+    trained = [f"{n}.{key}" for n in halves for key, _ in networks[n].named_parameters()]
     assert sorted(gradients) == sorted(trained)
     assert [name for name, gradient in gradients.items() if not gradient.abs().sum() > 0] == []
-    assert all(
-        p.requires_grad and p.grad is None
-        for n in ("generator", "discriminator")
-        for p in networks[n].parameters()
-    )
+    for network in (networks["generator"], networks["discriminator"]):
+        assert all(p.requires_grad and p.grad is None for p in network.parameters())
     assert not any(p.requires_grad for p in networks["embedder"].parameters())
     same = checkpoints.tensor_hash(fixed_embedder().state_dict())
     assert checkpoints.tensor_hash(networks["embedder"].state_dict()) == same

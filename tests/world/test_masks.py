@@ -10,9 +10,8 @@ from smoothswap_lib.world.masks import halved, pack, unpack
 
 def test_the_first_pixel_has_the_highest_bits():
     assert pack(np.array([[0, 1], [2, 3]])) == bytes([0b00_01_10_11])
-    assert pack(np.array([[3, 0, 0], [0, 0, 2], [0, 0, 1]])) == bytes(
-        [0b11_00_00_00, 0b00_10_00_00, 0b01 << 6]
-    )
+    three = np.array([[3, 0, 0], [0, 0, 2], [0, 0, 1]])
+    assert pack(three) == bytes([0b11_00_00_00, 0b00_10_00_00, 0b01 << 6])
 
 
 @settings(max_examples=60, deadline=None)
