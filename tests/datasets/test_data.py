@@ -77,20 +77,6 @@ def test_the_matrix_holds_true_swaps(test_split):
         assert truth[:2] == test_split.parameters(indices[source, 7])[:2] != shown[:2]
 
 
-def test_there_are_6000_verification_pairs(test_split):
-    first, second, same = test_split.pairs()
-    folds = test_split.folds()
-    assert len(same) == 6000 and (first != second).all()
-    assert len({frozenset(pair) for pair in zip(first.tolist(), second.tolist())}) == 6000
-    assert ((test_split.identities[first] == test_split.identities[second]) == same).all()
-    seen = []
-    for fold in range(10):
-        inside = folds == fold
-        assert same[inside].sum() == (~same[inside]).sum() == 300
-        seen.append(set(test_split.identities[first[inside]]) | set(test_split.identities[second[inside]]))
-    assert sum(map(len, seen)) == len(set.union(*seen))
-
-
 def test_no_identity_is_in_both_splits(train, test_split):
     known, unknown = identity_numbers(train), identity_numbers(test_split)
     scale = known.std(0)

@@ -8,16 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from pictures import put
 
 from smoothswap_lib.datasets import FaceFolder, IdentityBatchSampler, IdentityFolder
 from smoothswap_lib.datasets import __main__ as datasets_cli
-
-
-def put(path, color, size=(8, 8)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, color).save(path)
-
 
 LAYOUTS = {
     "VGGFace2": ("train/n000002/0001_01.png", "train/n000002/0002_01.png", "train/n000009/0001_01.png"),

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pictures import picture
 from PIL import Image
 
 from smoothswap_lib import checkpoints
@@ -126,10 +127,10 @@ def test_videos_are_read_where_there_are_no_frames(test_split, tmp_path):
 
 @pytest.mark.skipif(not align_folder.detector_installed(), reason="needs the extra align")
 def test_mediapipe_reads_pose_and_expression(test_split):
-    test = test_split.matrix_indices()
-    crops = [Image.fromarray(test_split.pixels([row])[0].permute(1, 2, 0).numpy()) for row in test[3, :8]]
+    rows = test_split.matrix_indices()[3, :8]
+    crops = [picture(test_split, row) for row in rows]
     said = [ffpp.read_face(np.asarray(crop.resize((256, 256), Image.Resampling.LANCZOS))) for crop in crops]
-    seen = [(row, reading) for row, reading in zip(test[3, :8], said) if reading is not None]
+    seen = [(row, reading) for row, reading in zip(rows, said) if reading is not None]
     assert len(seen) >= 6 and seen[0][1]["expression"].shape == (52,)
     yaw = np.array([test_split.table["attributes.yaw"][int(row)].as_py() for row, _ in seen])
     assert abs(np.corrcoef(yaw, [reading["pose"][0] for _, reading in seen])[0, 1]) > 0.8

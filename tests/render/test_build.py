@@ -282,18 +282,6 @@ def test_the_command_reports_errors_without_a_traceback(small, capsys):
         main(["build", "--split", "validation", "--out", "x"])
 
 
-def test_every_file_holds_a_hundred_people():
-    assert building.IDENTITIES_A_FILE == 100  # the shipped files are named by it
-    files = building._files(Path("out"), {"identities": 250})
-    assert [path.name for path, _ in files] == [
-        "images-000.parquet",
-        "images-001.parquet",
-        "images-002.parquet",
-    ]
-    assert [len(members) for _, members in files] == [100, 100, 50]
-    assert [number for _, members in files for number in members] == list(range(250))
-
-
 def test_the_matrix_shares_attributes_in_columns_and_identities_in_rows(rows):
     def part(row, *prefixes):
         return tuple(value for name, value in row.items() if name.startswith(prefixes))
@@ -360,9 +348,3 @@ def test_twins_are_paired_within_their_groups_only():
     assert np.bincount(pairs["fold"][pairs["same"]]).tolist() == [4, 4, 4]
     assert (pairs["first"] < pairs["second"]).all()
     assert len(set(zip(pairs["first"].tolist(), pairs["second"].tolist()))) == 84
-
-
-def test_small_sets_give_the_pairs_they_have(tiny):
-    same = pq.read_table(tiny / "pairs.parquet")["same"].to_numpy()
-    # Two people with three images in a fold, two of the matrix: 2 x 2 same pairs and 3 x 3 different ones.
-    assert same.sum() == 10 * 4 and (~same).sum() == 10 * 9

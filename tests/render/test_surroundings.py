@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from people import PASSPORT, draw
+from people import PASSPORT, draw, rms
 
 from smoothswap_lib.render import light as lighting
 from smoothswap_lib.render.backdrop import backdrop
@@ -17,10 +17,6 @@ WALL = replace(
 
 def wall(kind, size=64, **changes):
     return backdrop(replace(WALL, backdrop=kind, **changes), size)
-
-
-def rms(a, b):
-    return np.sqrt(((a - b) ** 2).mean())
 
 
 @pytest.mark.parametrize("kind", BACKDROPS)
