@@ -31,9 +31,8 @@ class Generator(nn.Module):
     `32x32_output` adds its image of changes to the enlarged one from 16 x 16 (output skip).
 
     z goes straight into each block: "we replace this embedding vector with identity embedding" (Sec. 4.2), so
-    no mapping network is invented. The paper's configuration then has 17,725,717 parameters. (score_sde has
-    a SiLU before each block's dense layer on the embedding, which there is a dense layer's output. Here it is
-    the identity vector itself, which a SiLU would deform, so there is none.)
+    no mapping network is invented, nor score_sde's SiLU kept, which would deform the vector. The paper's
+    configuration then has 17,725,717 parameters.
 
     Parameters
     ----------

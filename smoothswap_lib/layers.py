@@ -198,10 +198,7 @@ def minibatch_stddev(x: Tensor, group_size: int = 4) -> Tensor:
 
     A generator that paints the same face again and again gives itself away here (StyleGAN2). A batch that
     group_size does not divide is dealt out into groups of nearly equal size, none larger than group_size.
-
-    With several processes each sees its own images only, as in StyleGAN2. A batch is dealt out to them as it
-    is to the groups (`training.swapper.shard`). So where group_size divides the images of each, all groups
-    are those of one process with the whole batch. Where it does not, they are smaller, and training warns.
+    With several processes each sees its own images only (`training.swapper.shard` deals them out alike).
     """
     batch = x.shape[0]
     num_groups = math.ceil(batch / group_size)

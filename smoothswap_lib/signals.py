@@ -18,48 +18,46 @@ class Stopped(KeyboardInterrupt):
 
 
 @contextmanager
+def _handling(numbers: list[int], answer: Callable[[int, Callable[[], None]], None]) -> Iterator[None]:
+    """A signal of these calls answer(number, restore) meanwhile; `restore` puts the usual handlers back."""
+    main = threading.current_thread() is threading.main_thread()  # no other thread may set handlers
+    usual = {number: signal.getsignal(number) or signal.SIG_DFL for number in numbers if main}
+
+    def restore() -> None:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+
+    for number in usual:
+        signal.signal(number, lambda number, _frame: answer(number, restore))
+    try:
+        yield
+    finally:
+        restore()
+
+
+@contextmanager
 def stoppable() -> Iterator[None]:
     """Ctrl-C, SIGTERM and SIGHUP raise `Stopped` here; names that no terminal can print are shown escaped."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a notebook's has not
             stream.reconfigure(errors="backslashreplace")
 
-    def stop(number, _frame):
+    def stop(number, _restore):
         raise Stopped(number)
 
-    before = {number: signal.getsignal(number) for number in STOPS}
-    heard = threading.current_thread() is threading.main_thread()
-    heard = [number for number in STOPS if heard and before[number] is not signal.SIG_IGN]  # nohup ignores
-    for number in heard:
-        signal.signal(number, stop)
-    try:
+    with _handling([n for n in STOPS if signal.getsignal(n) is not signal.SIG_IGN], stop):  # nohup ignores
         yield
-    finally:
-        for number in heard:
-            signal.signal(number, before[number])
 
 
 @contextmanager
 def first_signal(action: Callable[[int], None]) -> Iterator[None]:
     """The first Ctrl-C, SIGTERM or SIGHUP calls `action(number)`; a second one acts as usual."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set signal handlers
-        return
-    usual = {number: signal.getsignal(number) or signal.SIG_DFL for number in STOPS}
-    if usual.get(getattr(signal, "SIGHUP", None)) is signal.SIG_IGN:
-        del usual[signal.SIGHUP]  # nohup: the run is to outlive its terminal
+    hangup = getattr(signal, "SIGHUP", None)
+    ignored = hangup and signal.getsignal(hangup) is signal.SIG_IGN  # nohup: it is to outlive its terminal
 
-    def restore() -> None:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
-
-    def first(number, _frame) -> None:
+    def first(number, restore) -> None:
         restore()
         action(number)
 
-    for number in usual:
-        signal.signal(number, first)
-    try:
+    with _handling([n for n in STOPS if not (ignored and n == hangup)], first):
         yield
-    finally:
-        restore()

@@ -11,7 +11,9 @@ from filelock import FileLock
 from people import FEW, NO_DRIFT, PASSPORT, SIZE, TINY, person
 
 from smoothswap_lib import embedder
+from smoothswap_lib.datasets import TrueSwap
 from smoothswap_lib.files import data_folder
+from smoothswap_lib.lab import lab
 from smoothswap_lib.render import head, render_with_truth, use_one_thread
 from smoothswap_lib.render.build import build
 
@@ -36,6 +38,21 @@ def model():
 @pytest.fixture(scope="session")
 def one_thread():
     use_one_thread()
+
+
+@pytest.fixture
+def fixed_seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def test_split():
+    return TrueSwap("test")
+
+
+@pytest.fixture(scope="session")
+def room():
+    return lab.Lab()
 
 
 @pytest.fixture(scope="session")

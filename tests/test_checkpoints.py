@@ -16,16 +16,8 @@ from smoothswap_lib.checkpoints import CheckpointError
 from smoothswap_lib.embedder import Embedder
 from smoothswap_lib.generator import Generator
 
-GENERATOR = json.dumps(
-    {
-        "size": 16,
-        "width": 8,
-        "channel_multipliers": [1, 1],
-        "blocks_per_level": 1,
-        "attention_resolutions": [8],
-        "identity_dim": 8,
-    }
-)
+SIZES = {"size": 16, "width": 8, "channel_multipliers": [1, 1], "blocks_per_level": 1}
+GENERATOR = json.dumps(SIZES | {"attention_resolutions": [8], "identity_dim": 8})
 
 
 def equal_states(a: nn.Module, b: nn.Module) -> bool:
@@ -78,22 +70,15 @@ def test_equal_contents_are_equal_bytes_in_every_process(tmp_path):
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
 
 
-@pytest.mark.parametrize("keep", (0, 5, 100, -1))
-def test_a_truncated_file_is_named(tmp_path, keep):
-    path = tmp_path / "w.safetensors"
-    checkpoints.save_weights(path, small())
-    path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(CheckpointError, match=r"w.safetensors is damaged"):
-        checkpoints.load_weights(path, small())
-
-
-def test_a_changed_byte_is_found(tmp_path):
+@pytest.mark.parametrize("change", ("cut 0", "cut 5", "cut 100", "cut -1", "bit"))
+def test_a_cut_or_changed_file_is_named(tmp_path, change):
     path = tmp_path / "w.safetensors"
     checkpoints.save_weights(path, small())
     content = bytearray(path.read_bytes())
-    content[-3] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(CheckpointError, match="its tensors hash to"):
+    if change == "bit":
+        content[-3] ^= 1
+    path.write_bytes(content if change == "bit" else content[: int(change[4:])])
+    with pytest.raises(CheckpointError, match=r"w.safetensors is damaged"):
         checkpoints.load_weights(path, small())
 
 

@@ -12,15 +12,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from smoothswap_lib import layers, losses
+from smoothswap_lib import losses
 from smoothswap_lib.discriminator import DISCRIMINATORS, Discriminator, DownBlock, StridedDiscriminator
 
 SMALL = {"size": 16, "base_channels": 128, "max_channels": 16}
 
 
-@pytest.fixture(autouse=True)
-def fixed_seed():
-    torch.manual_seed(0)
+pytestmark = pytest.mark.usefixtures("fixed_seed")
 
 
 def test_paper_configuration_has_stylegan2s_size():
@@ -38,11 +36,6 @@ def test_any_batch_gives_one_finite_float32_logit_an_image():
         assert logits.shape == (batch,) and torch.isfinite(logits).all()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert discriminator(torch.randn(2, 3, 16, 16)).dtype == torch.float32
-
-
-def test_first_logits_are_of_order_one():
-    logits = Discriminator(64, 1024, 128)(torch.rand(32, 3, 64, 64) * 2 - 1)
-    assert 0.01 < logits.std().item() < 3
 
 
 def test_down_block_equals_its_written_out_form():
@@ -114,16 +107,6 @@ def test_strided_form_is_four_convolutions_and_a_linear_layer_at_64_pixels():
     torch.testing.assert_close(discriminator(x), expected)
 
 
-def test_the_filter_hides_a_checkerboard_that_the_strided_form_sees():
-    """Why there are two forms: the finest pattern passes none of StyleGAN2's FIR filters."""
-    board = (torch.arange(16)[:, None] + torch.arange(16)) % 2 * 2.0 - 1
-    inside = slice(4, -4)
-    assert layers.fir_blur(board[None, None], 2)[..., inside, inside].abs().max() < 1e-6
-    conv = StridedDiscriminator(16, 128, 16).convs["16x16"]
-    changed = conv(board.expand(1, 3, 16, 16)) - conv(torch.zeros(1, 3, 16, 16))
-    assert changed[..., 2:-2, 2:-2].abs().max() > 0.1
-
-
 @pytest.mark.parametrize("form", DISCRIMINATORS.values())
 def test_impossible_numbers_and_images_are_refused(form):
     for size in (4, 48, 0):
@@ -133,9 +116,3 @@ def test_impossible_numbers_and_images_are_refused(form):
         form(64, base_channels=32)
     with pytest.raises(ValueError, match=r"images must be \(B, 3, 16, 16\)"):
         form(**SMALL)(torch.zeros(2, 3, 32, 32))
-
-
-@pytest.mark.parametrize("form", DISCRIMINATORS.values())
-def test_layers_of_the_discriminator_are_the_librarys(form):
-    leaves = [m for m in form(**SMALL).modules() if not list(m.children())]
-    assert all(isinstance(leaf, (layers.EqualizedConv2d, layers.EqualizedLinear)) for leaf in leaves)

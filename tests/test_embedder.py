@@ -9,10 +9,7 @@ from pytorch_metric_learning.losses import ArcFaceLoss
 
 from smoothswap_lib.embedder import ArcFaceHead, Embedder, LinearHead
 
-
-@pytest.fixture(autouse=True)
-def fixed_seed():
-    torch.manual_seed(0)
+pytestmark = pytest.mark.usefixtures("fixed_seed")
 
 
 def count(module):

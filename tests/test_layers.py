@@ -10,9 +10,7 @@ from smoothswap_lib import layers
 TAPS = (1, 3, 3, 1)
 
 
-@pytest.fixture(autouse=True)
-def fixed_seed():
-    torch.manual_seed(0)
+pytestmark = pytest.mark.usefixtures("fixed_seed")
 
 
 def at(image, i, j):
@@ -139,13 +137,6 @@ def test_minibatch_stddev_compares_every_image_in_any_batch(batch):
     assert statistic[:, 0, 0].unique().numel() == math.ceil(batch / 4)
     collapsed = layers.minibatch_stddev(x[:1].expand(batch, -1, -1, -1))[:, 5]
     assert (collapsed < 1e-3).all()
-
-
-def test_minibatch_stddev_of_one_image_is_defined_and_differentiable():
-    x = torch.randn(1, 3, 4, 4, requires_grad=True)
-    y = layers.minibatch_stddev(x)
-    y.sum().backward()
-    assert y.shape == (1, 4, 4, 4) and torch.isfinite(x.grad).all()
 
 
 def test_minibatch_stddev_in_half_precision_does_not_overflow():

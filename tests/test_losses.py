@@ -12,10 +12,7 @@ from torch.autograd import gradcheck
 
 from smoothswap_lib import losses
 
-
-@pytest.fixture(autouse=True)
-def fixed_seed():
-    torch.manual_seed(0)
+pytestmark = pytest.mark.usefixtures("fixed_seed")
 
 
 def random(*shape):

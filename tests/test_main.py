@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pictures import in_photograph, picture
 from PIL import Image
 
 from smoothswap_lib import checkpoints, datasets
@@ -19,28 +20,20 @@ from smoothswap_lib.lab import manifest, marking, photographs, watermark
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(scope="module")
-def test_split():
-    return datasets.TrueSwap("test")
-
-
 @pytest.fixture
 def faces(test_split, tmp_path):
     """Files of a source and a target, and the rows that they are."""
     rows, paths = (30, 900), (tmp_path / "source.png", tmp_path / "target.png")
     for row, path in zip(rows, paths):
-        Image.fromarray(test_split.pixels([row])[0].permute(1, 2, 0).numpy()).save(path)
+        picture(test_split, row).save(path)
     return *paths, rows
 
 
 @pytest.fixture
 def photograph(test_split, tmp_path, monkeypatch):
     """An oblong picture with a rendered face in it at (90, 50); a detector that knows where it is."""
-    face = Image.fromarray(test_split.pixels([900])[0].permute(1, 2, 0).numpy())
-    large = Image.new("RGB", (300, 240), "gray")
-    large.paste(face.resize((128, 128), Image.Resampling.LANCZOS), (90, 50))
+    large, points = in_photograph(test_split, 900)
     large.save(tmp_path / "photograph.png")
-    points = (test_split.landmarks(900) + 0.5) * 2 - 0.5 + [90, 50]
     monkeypatch.setattr(align_folder, "detector_installed", lambda: True)
     monkeypatch.setattr(align_folder, "find_faces", lambda picture: [points, points / 4])
     return tmp_path / "photograph.png"
@@ -158,21 +151,18 @@ def test_errors_name_the_file_and_write_nothing(faces, tmp_path, capsys):
 
 FLAT, TINY, SLOPE = Image.new("RGB", (512, 512)), Image.new("RGB", (1, 1), "red"), Image.linear_gradient("L")
 NO_FACES = {  # picture: (what it is, options, what is said)
-    "black": (FLAT, [], "shows no face (512 x 512 pixels)"),
     "black crop": (FLAT, ["--aligned"], "shows no face (512 x 512 pixels)"),
     "one pixel": (TINY, [], "shows no face (1 x 1 pixels)"),
-    "landscape": (SLOPE.resize((4000, 3000)), [], "no face was found"),
     "square landscape": (SLOPE.resize((3000, 3000)), [], "no face was found"),
-    "small square landscape": (SLOPE, [], "no face was found"),
 }
 
 
 @pytest.mark.parametrize("kind", NO_FACES)
 def test_a_picture_without_a_face_is_refused_with_the_mend(faces, tmp_path, monkeypatch, capsys, kind):
-    picture, options, words = NO_FACES[kind]
+    wall, options, words = NO_FACES[kind]
     monkeypatch.setattr(align_folder, "detector_installed", lambda: True)
     monkeypatch.setattr(align_folder, "find_faces", lambda picture: [])
-    picture.convert("RGB").save(tmp_path / "none.png")
+    wall.convert("RGB").save(tmp_path / "none.png")
     for pair in ((faces[0], tmp_path / "none.png"), (tmp_path / "none.png", faces[1])):
         assert call("swap", *pair, "-o", tmp_path / "out.png", *options) == 2
         error = capsys.readouterr().err

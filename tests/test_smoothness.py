@@ -150,19 +150,13 @@ def test_the_interval_covers_what_other_images_would_have_given():
 def test_score_of_a_generator():
     z_a, z_b = unit(50, 6, seed=17), unit(50, 6, seed=18)
     middle = smoothness.slerp(z_a, z_b, 0.5)
-    assert smoothness.smoothness_score_path(torch.stack([z_a, middle, z_b], 1)).mean == pytest.approx(
-        0, abs=1e-9
-    )
+    assert abs(smoothness.smoothness_score_path(torch.stack([z_a, middle, z_b], 1)).mean) < 1e-9
     # A generator that jumps to B at once is half of the way short: 2 sin(w / 4) of 2 sin(w / 2).
     omega = torch.acos((z_a * z_b).sum(1))
     expected = (torch.sin(omega / 4) / torch.sin(omega / 2)).mean().item()
     score = smoothness.smoothness_score_path(torch.stack([z_a, z_b, z_b], 1))
     assert score.mean == pytest.approx(expected, abs=1e-9)
-    assert score.gallery_size is None
-    assert score.pairs == 50
-    assert "no gallery" in str(score)
-    with pytest.raises(ValueError, match="A, in-between, B"):
-        smoothness.smoothness_score_path(z_a)
+    assert score.gallery_size is None and score.pairs == 50 and "no gallery" in str(score)
 
 
 def test_retrieval_path_walks_through_the_gallery_in_order():

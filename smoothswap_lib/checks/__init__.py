@@ -16,31 +16,3 @@ from smoothswap_lib.checks.losses import check_identity_loss, check_minibatch_st
 from smoothswap_lib.checks.scale import check_joined_gradient, check_r1_share, check_step_seconds
 from smoothswap_lib.checks.smoothness import check_slerp, check_verdict
 from smoothswap_lib.checks.training import check_ema_update, check_self_pairs
-
-__all__ = [
-    "WrongAnswer",
-    "check_auc",
-    "check_claim_verdict",
-    "check_contrastive_loss",
-    "check_difference",
-    "check_ema_update",
-    "check_error_over_copying",
-    "check_film",
-    "check_fir_downsample",
-    "check_identity_loss",
-    "check_joined_gradient",
-    "check_minibatch_stddev",
-    "check_psnr",
-    "check_r1_penalty",
-    "check_r1_share",
-    "check_redrawn_mean",
-    "check_relative_distance",
-    "check_rings",
-    "check_self_pairs",
-    "check_share_of_alarms",
-    "check_slerp",
-    "check_step_seconds",
-    "check_steps_to_level",
-    "check_true_swap",
-    "check_verdict",
-]

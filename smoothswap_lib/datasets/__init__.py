@@ -16,24 +16,3 @@ from smoothswap_lib.datasets.folders import (
 from smoothswap_lib.datasets.images import BROKEN_IMAGE, IMAGE_SUFFIXES, read_image
 from smoothswap_lib.datasets.sampler import IdentityBatchSampler
 from smoothswap_lib.datasets.trueswap import COLUMNS, SPLITS, TrueSwap, read_progress
-
-__all__ = [
-    "BROKEN_IMAGE",
-    "COLUMNS",
-    "IMAGE_SUFFIXES",
-    "SPLITS",
-    "FaceFolder",
-    "IdentityBatchSampler",
-    "IdentityFolder",
-    "Joined",
-    "TrueSwap",
-    "align",
-    "celeba_list",
-    "ffhq_quad",
-    "paste_back",
-    "read_image",
-    "read_progress",
-    "to_crop",
-    "to_float",
-    "to_uint8",
-]

@@ -22,26 +22,3 @@ from smoothswap_lib.evaluation.verification import (
     verification_auc,
     verification_auc_pairs,
 )
-
-__all__ = [
-    "PEAK",
-    "REGIONS",
-    "Interval",
-    "best_threshold",
-    "embed",
-    "error_to_truth",
-    "mean_interval",
-    "over_seeds",
-    "overall_score",
-    "pair_cosines",
-    "psnr_of",
-    "ratio_interval",
-    "recolour",
-    "relative_distance",
-    "ssim",
-    "ssim_map",
-    "swap_report",
-    "verification_accuracy",
-    "verification_auc",
-    "verification_auc_pairs",
-]

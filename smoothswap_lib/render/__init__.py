@@ -10,18 +10,3 @@ from smoothswap_lib.render.scene import (
     use_one_thread,
 )
 from smoothswap_lib.world.masks import BACKGROUND, CLOTHES, FACE, HAIR, MASK_NAMES
-
-__all__ = [
-    "BACKGROUND",
-    "CLOTHES",
-    "FACE",
-    "HAIR",
-    "KNEE",
-    "MASK_NAMES",
-    "Rendering",
-    "render",
-    "render_with_truth",
-    "shoulder",
-    "srgb",
-    "use_one_thread",
-]

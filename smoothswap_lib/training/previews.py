@@ -34,12 +34,8 @@ def write_preview(path: Path, rows: Mapping[str, Tensor], text: Mapping[str, str
     marks = PngInfo()
     source = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
     about = f"Rows: {', '.join(rows)}. The swaps were made by a neural network."
-    for key, value in {
-        "Synthetic": "true",
-        "DigitalSourceType": source,
-        "Description": about,
-        **text,
-    }.items():
+    said = {"Synthetic": "true", "DigitalSourceType": source, "Description": about, **text}
+    for key, value in said.items():
         marks.add_text(key, value)
     with atomic(path) as temporary:
         Image.fromarray(pixels).save(temporary, format="PNG", pnginfo=marks)

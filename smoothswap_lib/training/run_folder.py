@@ -39,9 +39,7 @@ from smoothswap_lib.signals import first_signal
 # are only names; the hash of the embedder's weights and the fingerprint of the data must agree.)
 FREE_ON_RESUME = ("name", "log_every", "save_every", "save_every_seconds", "preview_every")
 FREE_ON_RESUME += ("gradient_checkpointing", "swapper.steps", "embedder", "data", "versions", "machine")
-SCALER_PATIENCE = (
-    20  # steps in a row without a finite loss, after which fp16's scaler is not trusted to recover
-)
+SCALER_PATIENCE = 20  # steps in a row without a finite loss: fp16's scaler is not trusted to recover
 
 
 class RunError(ValueError):
@@ -251,12 +249,8 @@ class Run:
 
         They are in half precision, as they may be shipped; the run's state keeps every digit.
         """
-        text = {
-            "task": self.task,
-            "profile": self.profile.name,
-            "seed": str(self.seed),
-            "steps": str(self.step),
-        }
+        text = {"task": self.task, "profile": self.profile.name}
+        text |= {"seed": str(self.seed), "steps": str(self.step)}
         if self.accelerator.is_main_process:
             path = self.folder / "weights.safetensors"
             checkpoints.save_weights(path, module, {**metadata, **text}, half=True)

@@ -1,6 +1,7 @@
 """Data sets against what was rendered, and their errors."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smoothswap_lib import datasets, world
+from smoothswap_lib import datasets
 from smoothswap_lib.datasets import TrueSwap, to_float, to_uint8
 from smoothswap_lib.files import write_checksums
 from smoothswap_lib.render import render_with_truth, shoulder, srgb
@@ -125,14 +126,6 @@ def test_another_size_says_which_there_are(tiny, size):
         TrueSwap(tiny, size=size)
 
 
-def test_parameters_come_back_as_records(faces):
-    identity, state, attributes = faces.parameters(4)
-    assert isinstance(identity, world.Identity) and isinstance(state, world.State)
-    assert isinstance(attributes, world.Attributes)
-    assert identity == faces.parameters(3)[0] != faces.parameters(0)[0]
-    assert faces.parameters(-1) == faces.parameters(59)
-
-
 def test_the_matrix_holds_every_identity_under_every_attribute_set(faces):
     indices = faces.matrix_indices()
     assert indices.shape == (20, 2)
@@ -189,9 +182,7 @@ def test_a_broken_row_is_named_in_its_file(in_files):
     broken = TrueSwap(in_files)
     with pytest.raises(ValueError, match="images-001.parquet: cannot decode the image of row 5"):
         broken.image_batch([28, 29])
-    with pytest.raises(
-        ValueError, match="images-001.parquet: cannot decode the mask of row 5.*64 bytes, got 63"
-    ):
+    with pytest.raises(ValueError, match="images-001.parquet: cannot decode the mask of row 5"):
         assert broken.masks is None
     assert broken.image_batch([28, 30]).shape == (2, 3, 16, 16)
 
@@ -225,9 +216,7 @@ def test_a_set_without_matrix_and_pairs_says_so(tiny, tmp_path):
 
 
 def test_a_wrong_path_is_named(tmp_path):
-    with pytest.raises(
-        FileNotFoundError, match=r"nowhere is neither a shipped split \(train, test, twins\) nor a folder"
-    ):
+    with pytest.raises(FileNotFoundError, match="nowhere is neither a shipped split"):
         TrueSwap("nowhere")
     with pytest.raises(FileNotFoundError, match="holds no build.json; give the folder of a build"):
         TrueSwap(tmp_path)
@@ -239,53 +228,10 @@ def test_a_wrong_path_is_named(tmp_path):
         TrueSwap(tmp_path)
 
 
-def test_a_table_that_is_cut_or_no_table_is_named(tiny, tmp_path):
-    copy = tmp_path / "copy"
-    shutil.copytree(tiny, copy)
-    whole = (copy / "images-000.parquet").read_bytes()
-    for damaged in (whole[: len(whole) // 2], b"hello", b""):
-        (copy / "images-000.parquet").write_bytes(damaged)
-        with pytest.raises(ValueError, match="images-000.parquet is not a readable Parquet file"):
-            TrueSwap(copy)
-
-
-@pytest.mark.parametrize("column", ["identity", "image", "landmarks"])
-def test_a_missing_column_is_named(tiny, tmp_path, column):
-    copy = rewrite(tiny, tmp_path, lambda table: table.drop_columns([column]))
-    with pytest.raises(ValueError, match=f"images-000.parquet has no column '{column}'"):
-        TrueSwap(copy)
-
-
 def test_a_missing_parameter_is_named(tiny, tmp_path):
     copy = rewrite(tiny, tmp_path, lambda table: table.drop_columns(["attributes.yaw"]))
     with pytest.raises(KeyError, match=r"attributes\.yaw"):
         TrueSwap(copy).parameters(0)
-
-
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
-def test_a_broken_image_is_named_with_its_row(tiny, tmp_path, damage):
-    def change(table):
-        images = table["image"].to_pylist()
-        middle = len(images[7]) - 40
-        images[7] = {
-            "cut": images[7][:middle],
-            "flipped": images[7][:60] + bytes(b ^ 255 for b in images[7][60:100]) + images[7][100:],
-            "empty": b"",
-        }[damage]
-        position = table.column_names.index("image")
-        return table.set_column(position, "image", pa.array(images, pa.binary()))
-
-    broken = TrueSwap(rewrite(tiny, tmp_path, change))
-    with pytest.raises(ValueError, match="images-000.parquet: cannot decode the image of row 7"):
-        broken.image_batch([3, 7])
-    assert torch.equal(broken.image_batch([3]), TrueSwap(tiny).image_batch([3]))  # its neighbors are whole
-
-
-def test_parameters_are_read_when_they_are_first_asked_for(tiny, tmp_path):
-    data = TrueSwap(rewrite(tiny, tmp_path, lambda table: table))
-    assert data[3]["image"].shape == (3, 16, 16) and "table" not in vars(data)
-    assert data.parameters(3) == TrueSwap(tiny).parameters(3)
-    assert data.table.column_names[:5] == list(datasets.COLUMNS) and len(data.table) == 60
 
 
 def test_images_are_decoded_once_and_only_when_asked_for(tiny, monkeypatch):
@@ -311,64 +257,57 @@ def test_a_shipped_split_is_checked_against_its_hash(tiny, tmp_path, monkeypatch
     path = tmp_path / "trueswap64" / "test" / "images-000.parquet"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + b"x")
-    with pytest.raises(
-        ValueError, match=r"images-000.parquet is damaged: SHA-256 is [0-9a-f]{64}, expected [0-9a-f]{64}"
-    ):
+    with pytest.raises(ValueError, match="images-000.parquet is damaged: SHA-256"):
         TrueSwap("test")
     path.unlink()
-    with pytest.raises(
-        FileNotFoundError, match=r"images-000.parquet is missing \(expected SHA-256 [0-9a-f]{64}"
-    ):
+    with pytest.raises(FileNotFoundError, match="images-000.parquet is missing"):
         TrueSwap("test")
     note(path.parent, seed=6)
     with pytest.raises(ValueError, match="build.json is damaged"):
         TrueSwap("test")
 
 
-WRONG_NUMBERS = {
-    "null": ("null", "build.json is of another edition"),
-    "a list": ("[]", "build.json is of another edition"),
-    "cut": ('{"split": "te', "build.json is no JSON file"),
-    "a string": ({"identities": "20"}, "build.json: identities is '20', no whole number above 0"),
-    "nothing": ({"identities": None}, "build.json: identities is None"),
-    "a fraction": ({"identities_a_file": 0.5}, "build.json: identities_a_file is 0.5"),
-    "zero": ({"identities_a_file": 0}, "build.json: identities_a_file is 0"),
+def in_table(column, values=None, kind=None):
+    """A change of a built set: other values in a column, or none of it."""
+
+    def change(table):
+        if values is None:
+            return table.drop_columns([column])
+        changed = pa.array(values(table[column].to_pylist()), kind)
+        return table.set_column(table.column_names.index(column), column, changed)
+
+    return lambda folder: pq.write_table(change(pq.read_table(folder / TABLE)), folder / TABLE)
+
+
+def gap(values):
+    return [None, *values[1:]]
+
+
+TABLE, NO_VALUES = "images-000.parquet", "has gaps or values of another"
+DAMAGE = {  # what is done to a built set: what is said of it
+    "cut": (lambda folder: os.truncate(folder / TABLE, 5000), f"{TABLE} is not a readable Parquet file"),
+    "empty": (lambda folder: os.truncate(folder / TABLE, 0), f"{TABLE} is not a readable Parquet file"),
+    "no identity": (in_table("identity"), f"{TABLE} has no column 'identity'"),
+    "no image": (in_table("image"), f"{TABLE} has no column 'image'"),
+    "null identity": (in_table("identity", gap, pa.int32()), f"column 'identity' {NO_VALUES}"),
+    "halves": (in_table("identity", lambda v: [x + 0.5 for x in v]), f"column 'identity' {NO_VALUES}"),
+    "words": (in_table("attribute_set", lambda v: map(str, v)), f"column 'attribute_set' {NO_VALUES}"),
+    "null image": (in_table("image", gap, pa.binary()), f"column 'image' {NO_VALUES}"),
+    "null points": (in_table("landmarks", gap, pa.list_(pa.float16(), 136)), f"'landmarks' {NO_VALUES}"),
+    "null": (lambda folder: (folder / "build.json").write_text("null"), "build.json is of another edition"),
+    "no JSON": (lambda folder: (folder / "build.json").write_text('{"sp'), "build.json is no JSON file"),
+    "a string": (lambda folder: note(folder, identities="20"), "build.json: identities is '20'"),
+    "zero": (lambda folder: note(folder, identities_a_file=0), "build.json: identities_a_file is 0"),
 }
 
 
-@pytest.mark.parametrize("kind", WRONG_NUMBERS)
-def test_wrong_numbers_of_a_build_are_named(tiny, tmp_path, kind):
-    numbers, words = WRONG_NUMBERS[kind]
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damage_is_named_with_its_file(tiny, tmp_path, kind):
+    change, words = DAMAGE[kind]
     copy = shutil.copytree(tiny, tmp_path / "copy")
-    if isinstance(numbers, dict):
-        note(copy, **numbers)
-    else:
-        (copy / "build.json").write_text(numbers, encoding="utf-8")
+    change(copy)
     with pytest.raises(ValueError, match=words):
         TrueSwap(copy)
-
-
-WRONG_VALUES = {
-    "null identity": ("identity", lambda values: [None, *values[1:]], pa.int32()),
-    "half an identity": ("identity", lambda values: [value + 0.5 for value in values], pa.float32()),
-    "named sets": ("attribute_set", lambda values: [str(value) for value in values], pa.string()),
-    "null image": ("image", lambda values: [None, *values[1:]], pa.binary()),
-    "null landmarks": ("landmarks", lambda values: [None, *values[1:]], pa.list_(pa.float16(), 136)),
-}
-
-
-@pytest.mark.parametrize("kind", WRONG_VALUES)
-def test_values_of_another_kind_are_named_with_their_column(tiny, tmp_path, kind):
-    column, change, type_ = WRONG_VALUES[kind]
-
-    def changed(table):
-        values = pa.array(change(table[column].to_pylist()), type_)
-        return table.set_column(table.column_names.index(column), column, values)
-
-    with pytest.raises(
-        ValueError, match=f"images-000.parquet: column '{column}' has gaps or values of another"
-    ):
-        TrueSwap(rewrite(tiny, tmp_path, changed))
 
 
 def test_a_flipped_bit_never_changes_what_is_read(tiny, tmp_path):
@@ -384,8 +323,6 @@ def test_a_flipped_bit_never_changes_what_is_read(tiny, tmp_path):
             refused += 1
         else:
             known = [name for name in table.column_names if name in whole.table.column_names]
-            assert (
-                table.select(known).equals(whole.table.select(known)) and len(known) >= table.num_columns - 1
-            )
-            assert set(known) >= set(datasets.COLUMNS)
+            assert table.select(known).equals(whole.table.select(known))
+            assert len(known) >= table.num_columns - 1 and set(known) >= set(datasets.COLUMNS)
     assert refused > 30

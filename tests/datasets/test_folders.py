@@ -8,16 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from pictures import put
 
 from smoothswap_lib.datasets import FaceFolder, IdentityBatchSampler, IdentityFolder
 from smoothswap_lib.datasets import __main__ as datasets_cli
-
-
-def put(path, color, size=(8, 8)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, color).save(path)
-
 
 LAYOUTS = {
     "VGGFace2": ("train/n000002/0001_01.png", "train/n000002/0002_01.png", "train/n000009/0001_01.png"),
@@ -131,17 +125,10 @@ def test_people_with_too_few_images_are_left_out_and_counted(wanted, people):
 
 HIDDEN = "hidden or a system's own"
 WALKS = {  # what is made below alice/ and bob/: (how, why it is passed over)
-    "a checkpoint": (
-        lambda bob: put(bob / ".ipynb_checkpoints" / "1.png", "red"),
-        "hidden or a system's own",
-    ),
+    "a checkpoint": (lambda bob: put(bob / ".ipynb_checkpoints" / "1.png", "red"), HIDDEN),
     "a network disk": (lambda bob: put(bob.parent / "@eaDir" / "1.png", "red"), HIDDEN),
     "a bin": (lambda bob: put(bob.parent / "$RECYCLE.BIN" / "1.png", "red"), HIDDEN),
-    "macOS": (
-        lambda bob: put(bob.parent / "__MACOSX" / "alice" / "1.png", "red"),
-        "hidden or a system's own",
-    ),
-    "HEIC": (lambda bob: (bob / "1.HEIC").write_bytes(b""), ".heic: not read as images"),
+    "macOS": (lambda bob: put(bob.parent / "__MACOSX" / "alice" / "1.png", "red"), HIDDEN),
     "GIF": (lambda bob: (bob / "1.gif").write_bytes(b""), ".gif: not read as images"),
     "a pipe": (lambda bob: os.mkfifo(bob / "pipe.png"), "pipes or devices"),
     "a dangling link": (lambda bob: (bob / "1.png").symlink_to("gone"), "links to nothing"),
@@ -175,11 +162,7 @@ def test_a_linked_person_is_followed(tmp_path):
 
 
 FOLDERS = {  # folders with images: (their people, what is said)
-    "years": (
-        ("alice/2019", "alice/2020", "bob/2019"),
-        ("alice", "alice", "bob"),
-        "'alice/2019' and 'bob/2019'",
-    ),
+    "years": (("alice/19", "alice/20", "bob/19"), ("alice", "alice", "bob"), "'alice/19' and 'bob/19'"),
     "splits": (("train/n1", "train/n2", "test/n1", "test/n3"), ("n1", "n2", "n1", "n3"), None),
     "split years": (("train/a/1", "test/a/1", "test/b/1"), ("a", "a", "b"), "'a/1' and 'b/1'"),
     "shards": (("0-999/a", "0-999/b", "1000-1999/c"), ("a", "b", "c"), None),

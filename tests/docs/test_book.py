@@ -110,16 +110,6 @@ def test_answers_are_folded_and_widgets_replaced(view):
     assert list(widget.outputs[0].data) == ["text/markdown"]
 
 
-def test_the_contents_are_the_files_that_are_there(tmp_path):
-    for name in ("notebooks/00_a.ipynb", "notebooks/09_z.ipynb", "notebooks/run.py", "data/README.md"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    listed = [name for _, names in book.contents(tmp_path) for name in names]
-    assert listed == ["notebooks/00_a.ipynb", "notebooks/09_z.ipynb", "data/README.md"]
-    whole = [name for _, names in book.contents() for name in names]
-    assert {f"notebooks/{path.name}" for path in run.find()} <= set(whole)
-
-
 @pytest.fixture(scope="module")
 def soups(site):
     """{path in the site: parsed page}"""

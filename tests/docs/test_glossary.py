@@ -50,12 +50,3 @@ def test_every_symbol_of_a_notebook_is_in_the_table():
     for path in run.find():
         used = symbols(contract.prose(nbformat.read(path, as_version=4)))
         assert used <= known, f"docs/glossary.md lacks {used - known}, which {path.name} uses"
-
-
-def test_a_symbol_is_explained_once_and_as_in_the_overview():
-    overview = contract.prose(nbformat.read(run.find("00")[0], as_version=4)).split("## Symbols")[1]
-    course, symbol_part = GLOSSARY.split("## Symbols of the course")[1], GLOSSARY.split("## Words")[0]
-    rows = [line for line in overview.split("\n## ")[0].splitlines() if line.startswith("| $")]
-    assert rows and [row for row in rows if row not in course.split("\n## ")[0]] == []
-    named = [line.split("|")[1].strip() for line in symbol_part.splitlines() if line.startswith("| $")]
-    assert len(named) == len(set(named))

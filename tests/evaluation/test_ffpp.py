@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pictures import picture
 from PIL import Image
 
 from smoothswap_lib import checkpoints
-from smoothswap_lib.datasets import TrueSwap, align_folder, to_uint8
+from smoothswap_lib.datasets import align_folder, to_uint8
 from smoothswap_lib.evaluation import ffpp
 
 POSE = ("attributes.yaw", "attributes.pitch", "attributes.roll")  # degrees
@@ -22,27 +23,22 @@ def write(folder, images):
 
 
 @pytest.fixture(scope="module")
-def data():
-    return TrueSwap("test")
-
-
-@pytest.fixture(scope="module")
-def root(data, tmp_path_factory):
+def root(test_split, tmp_path_factory):
     """Six people; four methods, one of which hands back the target and one the source."""
-    root, matrix = tmp_path_factory.mktemp("ffpp"), data.matrix_indices()
+    root, matrix = tmp_path_factory.mktemp("ffpp"), test_split.matrix_indices()
     # a person's own clip shows other attribute sets than the next one's
     sets = {p: [(c + 4 * i) % matrix.shape[1] for c in COLUMNS] for i, (p, _) in enumerate(PAIRS)}
     for person, columns in sets.items():
         clip = root / "original_sequences" / "youtube" / "c23" / "images" / f"{person:03d}"
-        write(clip, data.pixels(matrix[person, columns]))
+        write(clip, test_split.pixels(matrix[person, columns]))
     for target, source in PAIRS:
         rows = {"source": matrix[source, sets[source]], "target": matrix[target, sets[target]]}
-        x_source, x_target = (data.image_batch(rows[name]) for name in ("source", "target"))
+        x_source, x_target = (test_split.image_batch(rows[name]) for name in ("source", "target"))
         methods = {
-            "TrueSwap": data.pixels(matrix[source, sets[target]]),
+            "TrueSwap": test_split.pixels(matrix[source, sets[target]]),
             "Ours": to_uint8(checkpoints.swap(x_source, x_target)),
-            "CopyTarget": data.pixels(rows["target"]),
-            "CopySource": data.pixels(rows["source"]),
+            "CopyTarget": test_split.pixels(rows["target"]),
+            "CopySource": test_split.pixels(rows["source"]),
         }
         for name, images in methods.items():
             folder = root / "manipulated_sequences" / name / "c23" / "images"
@@ -51,12 +47,12 @@ def root(data, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def reader(data):
+def reader(test_split):
     """Pose and expression of the render that a crop is nearest to: known answers instead of a detector."""
-    matrix = data.matrix_indices()
+    matrix = test_split.matrix_indices()
     rows = np.array([matrix[person] for person, _ in PAIRS]).ravel()
-    known = data.pixels(rows).float().flatten(1)
-    values = np.stack([data.table[name].to_numpy()[rows] for name in POSE], axis=1)
+    known = test_split.pixels(rows).float().flatten(1)
+    values = np.stack([test_split.table[name].to_numpy()[rows] for name in POSE], axis=1)
 
     def read(crop):
         x = torch.from_numpy(crop.copy()).permute(2, 0, 1).float().flatten()
@@ -111,12 +107,12 @@ def test_frames_without_a_face_are_left_out(root, reader, monkeypatch):
     assert (table.frames < 24).all() and (table.frames > 0).all()
 
 
-def test_videos_are_read_where_there_are_no_frames(data, tmp_path):
+def test_videos_are_read_where_there_are_no_frames(test_split, tmp_path):
     cv2 = pytest.importorskip("cv2", reason="needs the extra judges")
     folder = tmp_path / "youtube" / "videos"
     folder.mkdir(parents=True)
     writer = cv2.VideoWriter(str(folder / "000.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 25, (64, 64))
-    images = data.pixels(np.arange(3)).permute(0, 2, 3, 1).numpy()
+    images = test_split.pixels(np.arange(3)).permute(0, 2, 3, 1).numpy()
     for pixels in images:
         writer.write(np.ascontiguousarray(pixels[..., ::-1]))
     writer.release()
@@ -130,11 +126,11 @@ def test_videos_are_read_where_there_are_no_frames(data, tmp_path):
 
 
 @pytest.mark.skipif(not align_folder.detector_installed(), reason="needs the extra align")
-def test_mediapipe_reads_pose_and_expression(data):
-    test = data.matrix_indices()
-    crops = [Image.fromarray(data.pixels([row])[0].permute(1, 2, 0).numpy()) for row in test[3, :8]]
+def test_mediapipe_reads_pose_and_expression(test_split):
+    rows = test_split.matrix_indices()[3, :8]
+    crops = [picture(test_split, row) for row in rows]
     said = [ffpp.read_face(np.asarray(crop.resize((256, 256), Image.Resampling.LANCZOS))) for crop in crops]
-    seen = [(row, reading) for row, reading in zip(test[3, :8], said) if reading is not None]
+    seen = [(row, reading) for row, reading in zip(rows, said) if reading is not None]
     assert len(seen) >= 6 and seen[0][1]["expression"].shape == (52,)
-    yaw = np.array([data.table["attributes.yaw"][int(row)].as_py() for row, _ in seen])
+    yaw = np.array([test_split.table["attributes.yaw"][int(row)].as_py() for row, _ in seen])
     assert abs(np.corrcoef(yaw, [reading["pose"][0] for _, reading in seen])[0, 1]) > 0.8

@@ -9,13 +9,8 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from experiments import detection
-from smoothswap_lib.datasets import TrueSwap, to_float
+from smoothswap_lib.datasets import to_float
 from smoothswap_lib.world import masks
-
-
-@pytest.fixture(scope="module")
-def test_split():
-    return TrueSwap("test")
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +40,6 @@ def test_training_repeats_leaves_torchs_generator_alone_and_reaches_every_weight
         assert torch.equal(a, b)
     for value in runs[0].parameters():
         assert value.grad is not None and value.grad.abs().sum() > 0
-
-
-def test_training_goes_through_every_door(renders):
-    seen = []
-    doors = (lambda x: x, lambda x: seen.append(len(x)) or blurred(x))
-    same = detection.train_detector(renders[:8], blurred(renders[:8]), 2, doors=doors)
-    assert seen == [8, 8] and len(same[1]) == 2  # renders and swaps, once each
 
 
 def test_people_not_pictures_are_redrawn():
@@ -90,19 +78,6 @@ def test_every_draw_is_sklearns_curve_and_area_with_its_weights(monkeypatch):
     assert roc.auc == pytest.approx(roc_auc_score(label, score))
 
 
-@pytest.mark.parametrize(
-    "swap, people, message",
-    [
-        ([], np.empty((0, 2), int), "scores of swaps"),
-        ([0, np.nan], [0, 1], "finite"),
-        ([0, 1], [0], "one row"),
-    ],
-)
-def test_scores_without_a_curve_are_told(swap, people, message):
-    with pytest.raises(ValueError, match=message):
-        detection.roc_over_people(swap, [0.0, 1.0], people, [0, 1])
-
-
 def test_radial_power_finds_a_wave_and_obeys_parseval():
     y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
     waves = [torch.cos(2 * torch.pi * 12 * x / 64), torch.cos(2 * torch.pi * (6 * x + 8 * y) / 64)]
@@ -124,12 +99,6 @@ def test_through_file_is_pillows(renders):
     found = detection.through_file(renders[:2], size=48, format="JPEG", quality=50)
     assert found.shape == (2, 3, 48, 48) and torch.equal(found[0], wanted)
     assert torch.equal(detection.through_file(renders[:2], format="PNG"), renders[:2])
-
-
-def test_trueswaps_file_hardly_moves_what_went_through_it(renders):
-    noisy = (renders[:8] + 0.1 * torch.randn(8, 3, 64, 64)).clamp(-1, 1)
-    again, fresh = (detection.through_trueswaps_file(x) - x for x in (renders[:8], noisy))
-    assert 0 < again.abs().mean() < fresh.abs().mean() < 0.1
 
 
 def test_cut_and_paste_follows_the_landmarks_and_stays_inside_of_the_face(test_split):

@@ -58,8 +58,3 @@ def test_r1_counts_by_its_share(monkeypatch):
     monkeypatch.setattr(measure_quality.time, "perf_counter", lambda: next(times))
     found = seconds_a_step(["supcon_4"], profiles.get("laptop"), repeats=1)
     assert found["supcon_4"] == pytest.approx((15 * 2 + 34) / 16)
-
-
-def test_an_unknown_variant_is_said(few_pairs, tmp_path, capsys):
-    assert main(["--out", str(tmp_path), "--variants", "nothing", *TINY]) == 2
-    assert "'nothing'" in capsys.readouterr().err

@@ -10,9 +10,10 @@ import measure_orl
 import numpy as np
 import pytest
 from judge_realism import find_orl
+from pictures import picture
 from PIL import Image
 
-from smoothswap_lib.datasets import TrueSwap, align_folder
+from smoothswap_lib.datasets import align_folder
 
 IMAGES = 8
 SYSTEMS = {f"{loss}, {of}" for loss in measure_orl.LOSSES for of in ("ORL", "rendered")}
@@ -20,15 +21,14 @@ SYSTEMS |= {"untrained", "pixels"}
 
 
 @pytest.fixture
-def rendered(tmp_path):
+def rendered(test_split, tmp_path):
     """Eight people of the test split as ORL has its own: s1/1.pgm, gray, 92 x 112; and a stray file."""
-    test = TrueSwap("test")
-    for number, who in enumerate(np.unique(test.identities)[:8], start=1):
+    for number, who in enumerate(np.unique(test_split.identities)[:8], start=1):
         folder = tmp_path / "ORL_faces" / f"s{number}"
         folder.mkdir(parents=True)
-        for k, row in enumerate(np.flatnonzero(test.identities == who)[:IMAGES], start=1):
-            face = Image.fromarray(test.pixels([row])[0].permute(1, 2, 0).numpy()).convert("L")
-            face = face.resize((112, 112), Image.Resampling.LANCZOS).crop((10, 0, 102, 112))
+        for k, row in enumerate(np.flatnonzero(test_split.identities == who)[:IMAGES], start=1):
+            face = picture(test_split, row).convert("L").resize((112, 112), Image.Resampling.LANCZOS)
+            face = face.crop((10, 0, 102, 112))
             face.save(folder / f"{k}.pgm")
     Image.new("L", (92, 112)).save(folder / "target.jpg")
     return tmp_path / "ORL_faces"

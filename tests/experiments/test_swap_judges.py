@@ -6,14 +6,7 @@ import numpy as np
 import pytest
 import torch
 from measure_swappers import Pairs, by_mediapipe, earlier_systems, frechet, high_energy
-from swap_judges import Components, ParameterJudge, frontal_landmarks, groups, names
-
-from smoothswap_lib.datasets import TrueSwap
-
-
-@pytest.fixture(scope="module")
-def test_split():
-    return TrueSwap("test")
+from swap_judges import Components, frontal_landmarks
 
 
 def test_the_head_of_landmarks_only_deforms_like_the_whole_one(model, test_split):
@@ -41,17 +34,6 @@ def test_components_recover_a_plane():
     found = Components.of(points, 2)
     assert found.share == pytest.approx(1)
     assert np.allclose(found.coordinates(points) @ found.axes + found.mean, points)
-
-
-def test_parameter_judge_speaks_in_the_targets_units():
-    torch.manual_seed(0)
-    judge = ParameterJudge(len(names())).eval()
-    judge.mean.fill_(3)
-    judge.deviation.fill_(2)
-    x = torch.rand(2, 3, 64, 64) * 2 - 1
-    assert torch.allclose(judge(x), judge.standardized(x) * 2 + 3)
-    starts, stops = zip(*((part.start, part.stop) for part in groups().values()))
-    assert (*starts, len(names())) == (0, *stops)
 
 
 def test_frechet_of_two_gaussians_is_the_closed_form():

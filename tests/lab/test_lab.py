@@ -2,7 +2,6 @@
 
 import io
 import tempfile
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,11 +16,6 @@ from smoothswap_lib.lab import lab, marking
 from smoothswap_lib.render import render
 
 SOURCE, OTHER, TARGET = (13, 6), (28, 7), (3, 0)
-
-
-@pytest.fixture(scope="module")
-def room():
-    return lab.Lab()
 
 
 @pytest.fixture(scope="module")
@@ -97,12 +91,6 @@ def test_a_made_persons_truth_is_what_the_renderer_says(room):
     assert (figures.to_pixels(done.x_true) == expected).all()
     passport = render(person[0], person[1], world.neutral_attributes(), 64, 4)
     assert (figures.to_pixels(done.x_source) == passport).all()
-
-
-def test_drift_changes_age_and_weight_of_the_state_only(room):
-    identity, state, attributes = room.person(SOURCE)
-    drifted = lab.drifted((identity, state, attributes), 0.2, -0.1)
-    assert drifted == (identity, replace(state, age=0.2, weight=-0.1), attributes)
 
 
 @pytest.mark.parametrize("seed", range(4))

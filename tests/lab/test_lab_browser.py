@@ -19,7 +19,6 @@ from nbformat.v4 import new_code_cell, new_notebook
 from pictures import png
 
 from smoothswap_lib import figures
-from smoothswap_lib.lab import lab
 
 pytestmark = chromium.MARKS
 TOKEN = "only-for-this-test"
@@ -97,11 +96,6 @@ def driver(tmp_path_factory):
     driver = chromium.start(tmp_path_factory.mktemp("chromium"), "--window-size=1440,1100")
     yield driver
     driver.quit()
-
-
-@pytest.fixture(scope="module")
-def room():
-    return lab.Lab()
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from skimage.data import astronaut, coffee
+from skimage.data import astronaut
 
-from smoothswap_lib import __main__ as swap_cli
 from smoothswap_lib import checkpoints, figures
 from smoothswap_lib.datasets import TrueSwap, align_folder, alignment, to_float
 from smoothswap_lib.lab import marking
@@ -51,17 +50,7 @@ def test_a_photograph_is_changed_at_its_face_only_and_marked(landmarks, tmp_path
 
 
 @pytest.mark.skipif(not align_folder.detector_installed(), reason=f"needs {align_folder.INSTALL}")
-def test_the_detector_finds_her_and_the_command_swaps_her(landmarks, tmp_path):
+def test_the_detector_finds_her(landmarks):
     (found,) = align_folder.find_faces(Image.fromarray(astronaut()))
     for part in (alignment.LEFT_EYE, alignment.RIGHT_EYE, alignment.MOUTH_CORNERS):
         assert np.abs(found[part].mean(0) - landmarks[part].mean(0)).max() < 5
-    Image.fromarray(astronaut()).save(tmp_path / "portrait.png")
-    source = figures.to_pixels(TrueSwap("test").image_batch([SOURCE])[0])
-    Image.fromarray(source).resize((256, 256)).save(tmp_path / "source.png")
-    command = ["swap", *(str(tmp_path / f"{name}.png") for name in ("source", "portrait"))]
-    assert swap_cli.main([*command, "--photographs", "-o", str(tmp_path / "swap.png")]) == 0
-    assert marking.verify(tmp_path / "swap.png").marked
-    with Image.open(tmp_path / "swap.png") as file:
-        assert file.size == (512, 512)
-    Image.fromarray(coffee()).save(tmp_path / "portrait.png")
-    assert swap_cli.main([*command, "-o", str(tmp_path / "none.png")]) == 2, "a cup has no face"

@@ -14,11 +14,6 @@ from smoothswap_lib import figures
 from smoothswap_lib.lab import lab, photographs, widgets
 
 
-@pytest.fixture(scope="module")
-def room():
-    return lab.Lab()
-
-
 @pytest.fixture
 def pairs(room):
     return widgets.PairTab(room)
@@ -72,22 +67,6 @@ def test_every_slider_of_a_pair_shows_another_swap(room, pairs, control):
     assert (before != after).any()
     done = room.pair(pairs.place("source"), pairs.place("target"))
     assert (after == figures.to_pixels(done.x_swap)).all()
-
-
-def test_the_difference_is_dark_where_swap_and_truth_agree():
-    levels = np.array([[0.0, 128.0, 255.0]])
-    dark, bright, brighter = widgets.difference_picture(levels)[0].astype(int)
-    assert dark.sum() < bright.sum() and (bright == brighter).all()
-
-
-def test_the_way_begins_at_a_and_ends_at_b(room):
-    path = widgets.PathTab(room, (13, 6), (28, 6), (3, 0))
-    for percent, person in ((0, 13), (100, 28)):
-        path.controls["r"].value = percent
-        picture = shown(path).of(f"swap at r = {percent / 100:.2f}")
-        assert (picture == figures.to_pixels(room.pair((person, 6), (3, 0)).x_swap)).all()
-    assert len(shown(path).pictures) == 7
-    assert (path.play.min, path.play.max) == (path.controls["r"].min, path.controls["r"].max)
 
 
 def test_a_made_person_is_shown_at_once_and_its_truth_afterwards(room):

@@ -4,7 +4,6 @@ Only the imports that they need and the solutions run here, not the notebooks: t
 """
 
 import ast
-import re
 from itertools import pairwise
 
 import contract
@@ -119,13 +118,3 @@ def test_both_editions_are_written(toy, tmp_path):
     for kind in ("student", "solutions"):
         (written,) = exercises.write(kind, "", tmp_path / kind, tmp_path)
         assert ("y = x + 1" in written.read_text(encoding="utf-8")) == (kind == "solutions")
-
-
-def test_the_teaching_plan_names_headings_that_are_there():
-    text = (run.ROOT / "docs" / "teaching.md").read_text(encoding="utf-8")
-    places = re.findall(r"\b(\d\d) (?:exercise [A-E], )?((?:\"[^\"]+\"(?:, )?)+)", text)
-    assert places
-    for number, quoted in places:
-        headings = "\n".join(re.findall(r"^#+ .*", contract.prose(read(run.find(number)[0])), re.MULTILINE))
-        for heading in re.findall(r"\"([^\"]+)\"", quoted):
-            assert heading in headings, f"notebook {number} has no heading '{heading}'"

@@ -14,7 +14,6 @@ import contract
 import nbformat
 import pytest
 import run
-from nbformat.v4 import new_code_cell, new_notebook, new_output
 from nbval.plugin import IPyNbFile, coalesce_streams
 
 COURSE = [
@@ -127,28 +126,3 @@ def test_notebook_runs_alone_from_a_read_only_checkout(
     executed = nbformat.read(tmp_path / "out" / f"{name}.ipynb", as_version=4)
     other = differences(path_of(name), executed, request.session)
     assert not other, f"{name} shows something else than what is saved:\n" + "\n\n".join(other)
-
-
-def printing(*texts, tags=()):
-    """A notebook of one cell that printed the texts, after one that papermill injected."""
-    outputs = [new_output("stream", name=name, text=text) for name, text in texts]
-    injected = new_code_cell("PROFILE = 1", metadata={"tags": ["injected-parameters"]})
-    cell = new_code_cell("print()", outputs=outputs, metadata={"tags": list(tags)})
-    return new_notebook(cells=[injected, cell])
-
-
-@pytest.mark.parametrize(
-    "fresh, tags, differs",
-    [
-        ([("stdout", "1\n"), ("stdout", "2\n")], [], False),
-        ([("stdout", "1\n2\n"), ("stderr", "100 %\n")], [], False),
-        ([("stdout", "1\n3\n")], [], True),
-        ([("stdout", "1\n3\n")], ["nbval-ignore-output"], False),
-        ([], [], True),
-    ],
-)
-def test_another_output_than_the_saved_one_is_found(fresh, tags, differs, tmp_path, request):
-    saved = printing(("stdout", "1\n2\n"), tags=tags)
-    nbformat.write(new_notebook(cells=saved.cells[1:]), tmp_path / "toy.ipynb")
-    found = differences(tmp_path / "toy.ipynb", printing(*fresh), request.session)
-    assert bool(found) == differs and all("cell 0: print()" in text for text in found)

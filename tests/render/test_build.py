@@ -16,10 +16,8 @@ from people import TINY
 
 from smoothswap_lib import world
 from smoothswap_lib.render import build as building
-from smoothswap_lib.render import render_with_truth
 from smoothswap_lib.render.build import FREE, _plan, build, main
 from smoothswap_lib.render.pairs import FOLDS, twin_pairs, verification_pairs
-from smoothswap_lib.world import masks
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"split": "train", "seed": 3, "identities": 3, "images": 2, "size": 16, "samples": 1}
@@ -224,14 +222,6 @@ def test_a_part_that_was_cut_is_rendered_again(small, here, tmp_path, left):
     assert contents(copy) == contents(small)
 
 
-def test_a_note_that_is_no_note_is_named(small, tmp_path):
-    copy = shutil.copytree(small, tmp_path / "copy")
-    for text in ("null", "{", '{"identities": null}'):
-        (copy / "build.json").write_text(text, encoding="utf-8")
-        with pytest.raises(ValueError, match="build.json"):
-            build(copy, **SMALL, resume=True)
-
-
 def test_growing_draws_the_pairs_among_all(tiny, here, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(tiny, copy)
@@ -292,18 +282,6 @@ def test_the_command_reports_errors_without_a_traceback(small, capsys):
         main(["build", "--split", "validation", "--out", "x"])
 
 
-def test_every_file_holds_a_hundred_people():
-    assert building.IDENTITIES_A_FILE == 100  # the shipped files are named by it
-    files = building._files(Path("out"), {"identities": 250})
-    assert [path.name for path, _ in files] == [
-        "images-000.parquet",
-        "images-001.parquet",
-        "images-002.parquet",
-    ]
-    assert [len(members) for _, members in files] == [100, 100, 50]
-    assert [number for _, members in files for number in members] == list(range(250))
-
-
 def test_the_matrix_shares_attributes_in_columns_and_identities_in_rows(rows):
     def part(row, *prefixes):
         return tuple(value for name, value in row.items() if name.startswith(prefixes))
@@ -323,14 +301,6 @@ def test_the_matrix_shares_attributes_in_columns_and_identities_in_rows(rows):
         assert part(row, "identity.") == part(same, "identity.")
         assert part(row, "state.") != part(same, "state.")
     assert len({part(row, "attributes.") for row in free}) == 20
-
-
-def test_rows_render_to_their_own_truth(rows):
-    """Mask and landmarks do not depend on the seed of the light paths."""
-    for row in rows[:3]:
-        truth = render_with_truth(*world.from_columns(row), 16, 1)
-        assert (masks.unpack(row["mask"], 16) == truth.mask).all()
-        assert np.abs(np.array(row["landmarks"], np.float32) - truth.landmarks.ravel()).max() < 0.01
 
 
 def people_of(identities, pairs):
@@ -378,9 +348,3 @@ def test_twins_are_paired_within_their_groups_only():
     assert np.bincount(pairs["fold"][pairs["same"]]).tolist() == [4, 4, 4]
     assert (pairs["first"] < pairs["second"]).all()
     assert len(set(zip(pairs["first"].tolist(), pairs["second"].tolist()))) == 84
-
-
-def test_small_sets_give_the_pairs_they_have(tiny):
-    same = pq.read_table(tiny / "pairs.parquet")["same"].to_numpy()
-    # Two people with three images in a fold, two of the matrix: 2 x 2 same pairs and 3 x 3 different ones.
-    assert same.sum() == 10 * 4 and (~same).sum() == 10 * 9

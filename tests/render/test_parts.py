@@ -170,14 +170,6 @@ def test_freckles_and_moles_are_dark_spots_of_light_skin(model):
     assert (mole <= clean + 1e-6).all()
 
 
-def test_lips_are_redder_than_skin_as_much_as_they_say(model):
-    where = texel_map(model)
-    lips = where.index[where.masks["lips"] > 0.9]
-    pale, red = (painted(model, lip_redness=r).reshape(-1, 3)[lips].mean(0) for r in (0.0, 1.0))
-    tone = skin_color(0.15, 0.5)
-    assert red[0] / red[1] > 1.2 * pale[0] / pale[1] > 1.2 * tone[0] / tone[1]
-
-
 def test_brows_are_as_thick_dense_and_gray_as_they_say(model):
     brow = texels(model, BROW)
     tone = skin_color(0.15, 0.5).mean()
@@ -201,9 +193,8 @@ def test_brows_are_as_thick_dense_and_gray_as_they_say(model):
         weight = np.clip(0.7 - texture.reshape(-1, 3)[where.index[near]].mean(1) / tone, 0, None)
         return (weight * z[near]).sum() / weight.sum()
 
-    assert height(4.5) - height(-1.5) == pytest.approx(
-        0.006, rel=0.3
-    )  # meters of arch, a little less at its ends
+    # meters of arch, a little less at its ends
+    assert height(4.5) - height(-1.5) == pytest.approx(0.006, rel=0.3)
 
 
 def test_hair_is_painted_under_the_locks(model):
@@ -332,10 +323,6 @@ def test_clothes_have_their_two_colors(model, garment):
     assert bluish.any() or garment == "turtleneck"
     plain_cloth = dressed(model, garment, clothes=red, clothes_accent=red)[1].colors
     assert (np.argmax(plain_cloth, axis=1) == 0).all()
-
-
-def test_no_glasses_are_no_mesh(model):
-    assert glasses_meshes(model, model.template, replace(PASSPORT, glasses="none")) == {}
 
 
 @pytest.mark.parametrize("style", WORN)

@@ -130,11 +130,8 @@ def linear_of(encoded):
 
 
 def test_white_balance_and_tint_keep_about_the_brightness():
-    gains = {
-        (w, t): white_balance(replace(PASSPORT, white_balance=w, tint=t))
-        for w in (-1, 0, 1)
-        for t in (-1, 0, 1)
-    }
+    ends = [(w, t) for w in (-1, 0, 1) for t in (-1, 0, 1)]
+    gains = {(w, t): white_balance(replace(PASSPORT, white_balance=w, tint=t)) for w, t in ends}
     assert (gains[0, 0] == 1).all()
     warm, cold, magenta, green = (gains[key] for key in ((1, 0), (-1, 0), (0, 1), (0, -1)))
     assert warm[0] > warm[1] > warm[2] and warm * cold == pytest.approx(np.ones(3))
@@ -236,9 +233,8 @@ def test_poses_turn_the_way_they_say(passport):
     assert up < nose_from_eyes(still)[1] - 1 < down - 2
     tilted = landmarks(roll=10.0)
     line = tilted[42:48].mean(0) - tilted[36:42].mean(0)
-    assert np.rad2deg(np.arctan2(line[1], line[0])) == pytest.approx(
-        10, abs=1
-    )  # the image's right eye is lower
+    # the image's right eye is lower
+    assert np.rad2deg(np.arctan2(line[1], line[0])) == pytest.approx(10, abs=1)
 
 
 @pytest.mark.parametrize("seed", [0, 2])

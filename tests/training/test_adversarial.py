@@ -23,11 +23,8 @@ def test_an_adversarial_picture_stays_in_its_box_and_raises_the_loss():
 
 
 def test_epsilon_rises_after_the_clean_steps():
-    config = (
-        profiles.get("quick")
-        .override("embedder", {"steps": 100, "epsilon": 4.0, "clean_share": 0.3})
-        .embedder
-    )
+    changes = {"steps": 100, "epsilon": 4.0, "clean_share": 0.3}
+    config = profiles.get("quick").override("embedder", changes).embedder
     assert [epsilon_at(step, config) for step in (0, 30, 45, 60, 99)] == [0.0, 0.0, 2.0, 4.0, 4.0]
 
 

@@ -81,18 +81,11 @@ def test_a_finished_run_holds_what_it_should(finished):
         }
         assert not result.module.training
         assert json.loads((result.folder / "profile.json").read_text())["profile"]["name"] == "tiny"
-    assert set(finished["embedder"].metrics[-1]) == {
-        "step",
-        "seconds",
-        "loss",
-        "cos_positive",
-        "cos_negative",
-        "learning_rate",
-    }
-    assert set(finished["swapper"].metrics[0]) == {
-        *("step", "seconds", "learning_rate", "identity", "change", "adversarial", "r1", "r1_loss"),
+    names = {task: set(result.metrics[0]) - {"step", "seconds"} for task, result in finished.items()}
+    assert names["embedder"] == {"learning_rate", "loss", "cos_positive", "cos_negative"}
+    assert names["swapper"] == {
+        *("learning_rate", "identity", "change", "adversarial", "r1", "r1_loss", "cos_source", "cos_target"),
         *("discriminator_real", "discriminator_fake", "grad_norm_generator", "grad_norm_discriminator"),
-        *("cos_source", "cos_target"),
     }
 
 
@@ -188,48 +181,31 @@ def test_nothing_waits_for_the_device_between_two_rows(tmp_path, monkeypatch):
 
 
 def test_requests_that_do_not_fit_are_refused_in_words(tmp_path, finished):
-    folder, swapper = finished["swapper"].folder, TINY.override("swapper", {"batch_size": 8, "r1_gamma": 0.2})
+    folder, resumed, new = finished["swapper"].folder, {"resume": True}, tmp_path / "a"
+    larger = TINY.override("swapper", {"batch_size": 8, "r1_gamma": 0.2})
+    longer, wider = TINY.override("embedder", {"steps": 20}), dataclasses.replace(TINY, size=32)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("mine")
-    resumed = {"resume": True}
     for task, out, profile, options, why in (
         ("swapper", folder, TINY, {}, "is not empty .*--resume"),
-        ("embedder", folder, TINY, resumed, "is the run of a swapper, not of a embedder"),
+        ("embedder", folder, TINY, resumed, "is the run of a swapper"),
         ("swapper", tmp_path / "mine", TINY, resumed, "holds files but no run"),
-        ("swapper", tmp_path / "mine" / "thesis.txt", TINY, {}, "is a file: --out names the folder"),
+        ("swapper", tmp_path / "mine" / "thesis.txt", TINY, {}, "is a file"),
         (
             "swapper",
             folder,
-            swapper,
+            larger,
             resumed | {"seed": 1},
-            "seed is 0 in the run, 1 .*batch_size is 4 in the run, 8",
+            "seed is 0 in the run.*batch_size is 4 in the run",
         ),
-        (
-            "embedder",
-            finished["embedder"].folder,
-            TINY.override("embedder", {"steps": 20}),
-            resumed,
-            "embedder.steps is 10",
-        ),
-        (
-            "embedder",
-            tmp_path / "a",
-            profiles.get("laptop").override("profile", {"size": 32}),
-            {},
-            "are 16 px, .* 32 px",
-        ),
-        (
-            "embedder",
-            tmp_path / "a",
-            TINY,
-            {"seed": 2**64},
-            r"seed must be a whole number from 0 to 2\^64 - 1",
-        ),
-        ("embedder", tmp_path / "a", TINY, {"data": ""}, "an empty name of a data set"),
+        ("embedder", finished["embedder"].folder, longer, resumed, "embedder.steps is 10"),
+        ("embedder", new, wider, {}, "are 16 px, .* 32 px"),
+        ("embedder", new, TINY, {"seed": 2**64}, "seed must be a whole number"),
+        ("embedder", new, TINY, {"data": ""}, "an empty name of a data set"),
     ):
         with pytest.raises(training.RunError, match=why):
             train(task, out, profile, **options)
-    assert not (tmp_path / "a").exists()
+    assert not new.exists()
     with pytest.raises(training.RunError, match="embedder_hash"):
         training.train_swapper(
             TINY, folder, FakeFaces(), Embedder("resnet_small", 8), resume=True, progress=False
@@ -274,11 +250,9 @@ def test_what_fails_in_mid_run_is_said_and_can_be_resumed(tmp_path, monkeypatch,
                 raise ValueError("0007.jpg cannot be read as an image")
             return super().image_batch(indices)
 
-    with pytest.raises(
-        training.StoppedError, match=r"after step 5: 0007.jpg cannot .*The last good state is in"
-    ) as stop:
+    why = r"after step 5: 0007.jpg cannot .*The last good state is in.*--resume"
+    with pytest.raises(training.StoppedError, match=why):
         train("embedder", tmp_path / "run", data=Broken())
-    assert "--resume" in str(stop.value)
     kept = os.replace
 
     def full(source, target):
