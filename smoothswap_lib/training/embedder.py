@@ -69,6 +69,8 @@ def train_embedder(
     fused = accelerator.device.type == "cuda" or None  # one kernel for all parameters
     adam = Adam(parameters, config.learning_rate, fused=fused)
     prepared = accelerator.prepare(network.train())
+    if profile.compile:
+        prepared = torch.compile(prepared)
     prepared_head = None if head is None else accelerator.prepare(head.train())
     optimizer = accelerator.prepare(adam)
 

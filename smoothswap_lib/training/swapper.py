@@ -97,6 +97,8 @@ def train_swapper(
     frozen = accelerator.prepare_model(embedder, evaluation_mode=True)
     prepared = accelerator.prepare(generator, discriminator), accelerator.prepare(adam_g, adam_d)
     swapper = Swapper(*prepared[0], frozen, ema, *prepared[1], config, accelerator)
+    if profile.compile:  # not the discriminator: compiled code cannot be differentiated twice, as R1 asks
+        swapper.generator, swapper.embedder = torch.compile(swapper.generator), torch.compile(frozen)
 
     modules = {"generator": generator, "discriminator": discriminator, "ema": ema}
     with run.opened(modules, {"generator": adam_g, "discriminator": adam_d}):

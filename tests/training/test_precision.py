@@ -23,7 +23,8 @@ HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
     "asked, device, capability, given",
     [
         ("auto", "cpu", None, "no"),
-        ("bf16", "cpu", None, "no"),  # far slower there
+        ("bf16", "cpu", None, "bf16"),  # asked outright
+        ("fp16", "cpu", None, "no"),
         ("auto", "cuda", (7, 5), "fp16"),  # T4
         ("auto", "cuda", (8, 9), "bf16"),  # L4
         ("fp16", "cuda", (9, 0), "fp16"),
