@@ -79,13 +79,3 @@ def test_between_two_pictures_lies_a_picture(seed, r):
             assert value == pytest.approx(expected, rel=1e-9, abs=1e-9), name
         else:
             assert value == (first if r < 0.5 else second)[name]
-
-
-def test_the_way_between_two_pictures_begins_and_ends_at_them():
-    first, second = (traits.to_columns(*draw(s)) for s in (3, 4))
-    assert traits.between(first, second, 0.0) == first
-    assert traits.between(first, second, 1.0) == second
-    seeds = [name for name in first if name.endswith("_seed") or isinstance(first[name], str)]
-    assert len(seeds) == 9
-    middle = traits.between(first, second, 0.5)
-    assert [middle[name] for name in seeds] == [second[name] for name in seeds]
