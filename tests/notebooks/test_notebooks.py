@@ -24,11 +24,11 @@ COURSE = [
     "04_generator",
     "05_discriminator_and_losses",
     "06_gan_training",
-    "07_judging_swaps",
-    "08_ablations",
-    "09_swap_lab",
-    "10_scale",
-    "11_detecting_swaps",
+    "08_judging_swaps",
+    "09_ablations",
+    "11_swap_lab",
+    "12_scale",
+    "13_detecting_swaps",
 ]
 
 
