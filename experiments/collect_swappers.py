@@ -1,4 +1,4 @@
-"""Bring the learning curves and previews of `train_swappers.py`'s runs into files for notebook 08.
+"""Bring the learning curves and previews of `train_swappers.py`'s runs into files for notebook 09.
 
     python experiments/collect_swappers.py --runs build/swappers --out data
 

@@ -6,7 +6,7 @@ memory, and a step is the very function that trains. Depends on profiles, embedd
 
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -58,6 +58,23 @@ class Machine:
     bandwidth: float
     link: float = float("inf")
     overhead: float = 0.0
+
+
+# Data sheets: half precision on tensor cores without sparsity (operations a second), memory (bytes a second).
+# Of these a step is assumed to get the shares below; no card was at hand to measure them.
+DATA_SHEETS = {
+    "T4": (65e12, 320e9),
+    "L4": (121e12, 300e9),
+    "A100": (312e12, 1555e9),
+    "H100": (989e12, 3350e9),
+}
+SHARE_OF_PEAK, SHARE_OF_BANDWIDTH, GPU_CALL = 0.25, 0.8, 8e-6
+
+
+def assumed_gpu(name: str) -> Machine:
+    """A card of DATA_SHEETS as the predictions take it: shares of its data sheet, not measurements."""
+    flops, bandwidth = DATA_SHEETS[name]
+    return Machine(name, SHARE_OF_PEAK * flops, SHARE_OF_BANDWIDTH * bandwidth, overhead=GPU_CALL)
 
 
 class Counter(TorchDispatchMode):
@@ -274,6 +291,24 @@ def predicted_seconds(work: Work, machine: Machine, processes: int = 1) -> float
     exchanged = 2 * (processes - 1) / processes * work.gradients
     computed = work.flops / machine.flops + work.traffic / machine.bandwidth
     return computed + work.operations * machine.overhead + exchanged / machine.link
+
+
+def predicted_minutes(profile: Profile, cards: Sequence[str] = tuple(DATA_SHEETS)) -> dict[str, dict]:
+    """{card: {"embedder": minutes, "swapper": minutes}} of a profile's whole trainings on assumed cards.
+
+    Steps are counted without R1, which adds its share of one step in `r1_interval` only (a hundredth).
+    """
+    work = {
+        "embedder": embedder_work(profile, profile.embedder.batch_size),
+        "swapper": swapper_work(profile, profile.swapper.batch_size, with_r1=False),
+    }
+    return {
+        card: {
+            task: getattr(profile, task).steps * predicted_seconds(asked, assumed_gpu(card)) / 60
+            for task, asked in work.items()
+        }
+        for card in cards
+    }
 
 
 def measure_machine(device: str = "cpu", mixed_precision: str = "no", repeats: int = 20) -> Machine:

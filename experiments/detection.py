@@ -1,7 +1,7 @@
 """Telling swaps from pictures as they were: a small detector, its ROC with intervals, what it can look at.
 
 The paper closes with the hope that swappers help to build good detectors ("Potential Negative Societal
-Impact"); notebook 11 tries it. Depends on build, datasets, masks.
+Impact"); notebook 13 tries it. Depends on build, datasets, masks.
 """
 
 import io

@@ -16,6 +16,7 @@ BOX_WORDS = ("Goals", "Prerequisites", "Time", "You will see")
 LAST_HEADINGS = ("Summary", "Exercises", "Next")
 NBVAL_COMMENTS = {"NBVAL_IGNORE_OUTPUT", "NBVAL_CHECK_OUTPUT"}
 LOCAL_PATH = re.compile(r"(?<![\w.])(?:/(?:home|Users|root|tmp|var/folders)/|[A-Z]:\\)[^\s'\"]*")
+COLAB_METADATA = ("accelerator", "colab")  # a notebook that trains for an hour asks Colab for a GPU
 EXERCISE = re.compile(r"\*\*Exercise ([A-E]) \((implement|predict|explain|break)\)\.\*\*")
 MIN_EXERCISES = 3
 COLAB = "https://colab.research.google.com/github/{slug}/blob/main/notebooks/{name}"
@@ -229,7 +230,7 @@ def check_metadata(notebook):
     kernel = notebook.metadata.get("kernelspec", {}).get("name")
     if kernel != "python3":
         yield f"the kernel is {kernel}, not python3"
-    extra = set(notebook.metadata) - {"kernelspec", "language_info"}
+    extra = set(notebook.metadata) - {"kernelspec", "language_info", *COLAB_METADATA}
     extra |= {key for cell in notebook.cells for key in cell.metadata if key != "tags"}
     if extra:
         yield f"metadata that changes from run to run: {', '.join(sorted(extra))}: run `make notebooks`"

@@ -105,8 +105,11 @@ class Position:
         return "\n    ".join(lines)
 
 
-def run_copy(path: Path, out: Path, profile: str) -> Result:
-    """Run one notebook through papermill into the folder `out`, from the notebook's own folder."""
+def run_copy(path: Path, out: Path, profile: str, **parameters) -> Result:
+    """Run one notebook through papermill into the folder `out`, from the notebook's own folder.
+
+    `parameters` are others of its parameters than PROFILE.
+    """
     logging.getLogger("papermill").setLevel(logging.ERROR)
     out.mkdir(parents=True, exist_ok=True)
     position, error, start = Position(), None, time.perf_counter()
@@ -114,7 +117,7 @@ def run_copy(path: Path, out: Path, profile: str) -> Result:
         papermill.execute_notebook(
             str(path),
             str(out / path.name),
-            parameters={"PROFILE": profile},
+            parameters={"PROFILE": profile, **parameters},
             kernel_name="python3",
             language="python",
             progress_bar=False,
@@ -166,7 +169,8 @@ def normalize(notebook):
     """
     language = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"}
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook.metadata = nbformat.from_dict({"kernelspec": kernel, "language_info": language})
+    kept = {name: notebook.metadata[name] for name in contract.COLAB_METADATA if name in notebook.metadata}
+    notebook.metadata = nbformat.from_dict({"kernelspec": kernel, "language_info": language, **kept})
     widgets = 0
     for cell in notebook.cells:
         tags = cell.metadata.get("tags")

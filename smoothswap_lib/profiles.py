@@ -17,6 +17,8 @@ DISCRIMINATORS = ("stylegan2", "strided")
 PRECISIONS = ("no", "bf16", "fp16", "auto")
 SMALLEST_MAP = 4  # pixels; both networks end at 4 x 4 at 256 px
 LOWEST_TEMPERATURE = 1e-3  # below it float32 loses the loss's digits
+# Said wherever the reader meets what only a GPU can show. A report of experiments/gpu_check.sh replaces it.
+GPU_RECORD = "not yet run on a GPU"
 KINDS = {"int": int, "float": float, "str": str, "bool": bool}
 
 

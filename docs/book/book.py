@@ -23,9 +23,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PARTS = (
     ("The task", range(2)),
     ("The embedding", range(2, 4)),
-    ("The swapper", range(4, 7)),
-    ("The judgment", range(7, 9)),
-    ("In use", range(9, 100)),
+    ("The swapper", range(4, 8)),
+    ("The judgment", range(8, 11)),
+    ("In use", range(11, 100)),
 )
 BESIDE = (
     "docs/glossary.md",

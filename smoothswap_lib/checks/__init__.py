@@ -10,6 +10,7 @@ from smoothswap_lib.checks.detection import check_auc, check_rings, check_share_
 from smoothswap_lib.checks.embedder import check_contrastive_loss
 from smoothswap_lib.checks.faces import check_error_over_copying, check_psnr, check_true_swap
 from smoothswap_lib.checks.generator import check_fir_downsample
+from smoothswap_lib.checks.gpu import check_lost_share
 from smoothswap_lib.checks.judging import check_redrawn_mean, check_relative_distance
 from smoothswap_lib.checks.lab import check_difference, check_film
 from smoothswap_lib.checks.losses import check_identity_loss, check_minibatch_stddev, check_r1_penalty

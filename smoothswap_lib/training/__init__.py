@@ -16,7 +16,7 @@ from smoothswap_lib.training.run_folder import (
     TrainingResult,
 )
 from smoothswap_lib.training.settings import apply_settings, data_metadata, open_data
-from smoothswap_lib.training.shipping import ship
+from smoothswap_lib.training.shipping import export, ship
 from smoothswap_lib.training.swapper import (
     Swapper,
     build_swapper,

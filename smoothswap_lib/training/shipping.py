@@ -50,11 +50,33 @@ def ship(
     else:
         with atomic(target) as path:
             shutil.copyfile(weights, path)
+    by = f"python -m smoothswap_lib.training {run['task']} --ship {name}"
+    _write_card(name, target, folder, metadata, evaluation, by)
+    return target
+
+
+def export(
+    folder: str | Path, name: str, out: str | Path, evaluation: Mapping[str, object] | None = None
+) -> Path:
+    """Copy a finished run's weights with their model card into the folder `out`: NAME.safetensors, NAME.md.
+
+    Errors as for `ship`, which puts weights among the shipped ones. A swapper whose embedder was trained by
+    oneself needs that embedder's file as well: `swap(..., embedder=load_embedder(FILE))`.
+    """
+    check_ship_name(name)
+    tensors, metadata = checkpoints.read_tensors(checkpoints.weights_path(Path(folder)))
+    target = Path(out) / f"{name}.safetensors"
+    checkpoints.write_tensors(target, tensors, metadata)
+    _write_card(name, target, Path(folder), metadata, evaluation, "smoothswap_lib.training.export")
+    return target
+
+
+def _write_card(name: str, target: Path, folder: Path, metadata: dict, evaluation, by: str) -> None:
+    """NAME.md beside the weights, from what the run's folder says of itself."""
     rows = pyarrow.parquet.read_table(folder / "metrics.parquet").to_pylist()
-    card = model_card(name, target, run, metadata, rows[-1], dict(evaluation or {}))
+    card = model_card(name, target, read_config(folder), metadata, rows[-1], dict(evaluation or {}), by)
     with atomic(target.with_suffix(".md")) as path:
         path.write_text(card, encoding="utf-8")
-    return target
 
 
 def _shipped_embedder(tensor_hash: str) -> str:
@@ -72,8 +94,10 @@ def check_ship_name(name: str) -> None:
         raise RunError(f"--ship {name!r}: letters, digits and underscores only.")
 
 
-def model_card(name: str, weights: Path, run: dict, metadata: dict, last: dict, evaluation: dict) -> str:
-    """The card's Markdown, from the run's own records."""
+def model_card(
+    name: str, weights: Path, run: dict, metadata: dict, last: dict, evaluation: dict, by: str
+) -> str:
+    """The card's Markdown, from the run's own records; `by` is the command or function that writes it."""
     task, profile = run["task"], run["profile"]
     about = {
         "network": f"{metadata['network']} {metadata['arguments']}",
@@ -93,8 +117,8 @@ def model_card(name: str, weights: Path, run: dict, metadata: dict, last: dict, 
     config = {"size": profile["size"], "mixed_precision": profile["mixed_precision"], **profile[task]}
     parts = [
         f"# {name}",
-        f"Written by `python -m smoothswap_lib.training {task} --ship {name}` from its run. For teaching "
-        "and research on face swapping; not for recognizing people, nor for swapping a face without consent.",
+        f"Written by `{by}` from its run. For teaching and "
+        "research on face swapping; not for recognizing people, nor for swapping a face without consent.",
         _table("", "", about),
         "## Numbers of the profile",
         _table("number", "value", config),

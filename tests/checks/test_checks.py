@@ -143,6 +143,12 @@ def share(hits, false_alarms, base_rate):
     return 10_000 * base_rate * hits / alarms
 
 
+def lost(every, save, between, back=0.5):
+    """By counting ten thousand interruptions."""
+    saves = 10_000 * between / every
+    return (saves * save + 10_000 * back * every) / (10_000 * between)
+
+
 RIGHT = {
     "auc": lambda swap, true: roc_auc_score(np.repeat([1, 0], [len(swap), len(true)]), np.r_[swap, true]),
     "claim_verdict": reproduced,
@@ -154,6 +160,7 @@ RIGHT = {
     "fir_downsample": halve,
     "identity_loss": lambda a, b: 1 - cosines(a, b).mean(),
     "joined_gradient": joined,
+    "lost_share": lost,
     "minibatch_stddev": dealt,
     "psnr": decibel,
     "r1_penalty": lambda logits, x: slope(logits, x).square().sum(1).mean(),
@@ -194,6 +201,10 @@ WRONG = [
     ("identity_loss", "one number an image", lambda a, b: 1 - cosines(a, b)),
     ("joined_gradient", "this is the plain mean", lambda gradients, images: gradients.mean(0)),
     ("joined_gradient", "this is the weighted sum", lambda *a: joined(*a, divide=lambda weights: 1)),
+    ("lost_share", "takes back is missing", lambda every, save, between: save / every),
+    ("lost_share", "that saving takes is missing", lambda every, save, between: every / (2 * between)),
+    ("lost_share", "takes back half of the time", lambda *a: lost(*a, back=1)),
+    ("lost_share", "not the seconds", lambda *a: a[2] * lost(*a)),
     ("minibatch_stddev", "not a run of neighbors", lambda x, n: dealt(x, n, [[0, 1, 2], [3, 4, 5]])),
     ("minibatch_stddev", "root is missing", lambda x, n: dealt(x, n, root=False)),
     ("psnr", "base 10", lambda x, y: decibel(x, y, log=torch.log)),

@@ -1,4 +1,4 @@
-"""Curves and previews of several runs, brought together for notebook 08."""
+"""Curves and previews of several runs, brought together for notebook 09."""
 
 import json
 

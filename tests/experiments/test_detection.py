@@ -1,4 +1,4 @@
-"""The detector of notebook 11 and what it is judged with: against hand-made answers and other packages."""
+"""The detector of notebook 13 and what it is judged with: against hand-made answers and other packages."""
 
 import io
 

@@ -187,7 +187,7 @@ def test_the_whole_lab_has_its_tabs_named_and_every_control_labelled(room):
 
 @pytest.mark.parametrize("kind, control", [("PairTab", "source person"), ("PathTab", "r")])
 def test_a_slider_of_known_people_never_waits_for_a_render(room, kind, control, monkeypatch):
-    """What keeps these sliders below 300 ms, which notebook 09 measures: only networks answer."""
+    """What keeps these sliders below 300 ms, which notebook 11 measures: only networks answer."""
     tab = getattr(widgets, kind)(room)
     before = tab.view.value
     monkeypatch.setattr(lab, "render", lambda *_, **__: pytest.fail("a slider asked for a render"))

@@ -24,11 +24,12 @@ COURSE = [
     "04_generator",
     "05_discriminator_and_losses",
     "06_gan_training",
-    "07_judging_swaps",
-    "08_ablations",
-    "09_swap_lab",
-    "10_scale",
-    "11_detecting_swaps",
+    "07_train_on_your_gpu",
+    "08_judging_swaps",
+    "09_ablations",
+    "11_swap_lab",
+    "12_scale",
+    "13_detecting_swaps",
 ]
 
 
@@ -107,22 +108,53 @@ def differences(path, executed, session):
     return found
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", COURSE)
-def test_notebook_runs_alone_from_a_read_only_checkout(
-    name, read_only_checkout, tmp_path, monkeypatch, request
-):
-    shutil.rmtree(read_only_checkout / "build")  # nothing that another notebook left helps this one
+@pytest.fixture
+def alone(read_only_checkout, tmp_path, monkeypatch):
+    """The checkout with an empty build/: nothing that another notebook left helps this one."""
+    shutil.rmtree(read_only_checkout / "build")
     (read_only_checkout / "build").mkdir()
     monkeypatch.setenv("PYTHONPATH", str(read_only_checkout))
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     for variable, value in run.isolate(tmp_path).items():
         monkeypatch.setenv(variable, value)
     before = listing(read_only_checkout)
-    result = run.run_copy(read_only_checkout / "notebooks" / f"{name}.ipynb", tmp_path / "out", "quick")
-    assert result.error is None, result.error
+    yield read_only_checkout
     # A superuser may write where others may not, so what changed is looked at too.
     assert listing(read_only_checkout) == before, "the notebook wrote outside build/"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COURSE)
+def test_notebook_runs_alone_from_a_read_only_checkout(name, alone, tmp_path, request):
+    result = run.run_copy(alone / "notebooks" / f"{name}.ipynb", tmp_path / "out", "quick")
+    assert result.error is None, result.error
     executed = nbformat.read(tmp_path / "out" / f"{name}.ipynb", as_version=4)
     other = differences(path_of(name), executed, request.session)
     assert not other, f"{name} shows something else than what is saved:\n" + "\n\n".join(other)
+
+
+# Of a GPU's profile a CPU's test keeps size, data, precision and logic; the networks are thin, the steps few.
+THIN = ["generator_width=8", "blocks_per_level=1", "discriminator_base=256", "batch_size=4", "self_pairs=1"]
+THIN_EMBEDDER = ["backbone=resnet_small", "dim=32"]
+FEW_IMAGES = ["identities_per_batch=4", "images_per_identity=2"]
+TRAINING = {
+    "02_identity_embedder": {"SETTINGS": [*THIN_EMBEDDER, "steps=12", "log_every=1"]},
+    "05_discriminator_and_losses": {"SETTINGS": THIN},
+    "06_gan_training": {"SETTINGS": [*THIN, "steps=4", "log_every=1"], "NUM_PAIRS": 32},
+    "07_train_on_your_gpu": {
+        "SETTINGS": [*THIN, "steps=3", "log_every=1", "preview_every=1"],
+        "EMBEDDER_SETTINGS": [*THIN_EMBEDDER, *FEW_IMAGES, "steps=3", "log_every=1"],
+        "TRAIN_EMBEDDER": True,
+        "NUM_PAIRS": 8,
+    },
+    "12_scale": {"SETTINGS": THIN, "STEPS": 1},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("profile", ["gpu64", "gpu128"])
+@pytest.mark.parametrize("name", TRAINING)
+def test_notebook_runs_alone_with_a_gpus_profile_cut_to_a_few_steps(name, profile, alone, tmp_path):
+    path = alone / "notebooks" / f"{name}.ipynb"
+    result = run.run_copy(path, tmp_path / "out", profile, **TRAINING[name])
+    assert result.error is None, result.error
