@@ -183,7 +183,8 @@ def test_nothing_waits_for_the_device_between_two_rows(tmp_path, monkeypatch):
 def test_requests_that_do_not_fit_are_refused_in_words(tmp_path, finished):
     folder, resumed, new = finished["swapper"].folder, {"resume": True}, tmp_path / "a"
     larger = TINY.override("swapper", {"batch_size": 8, "r1_gamma": 0.2})
-    longer, wider = TINY.override("embedder", {"steps": 20}), dataclasses.replace(TINY, size=32)
+    longer = TINY.override("embedder", {"steps": 20})
+    wider = TINY.override_all({"profile": {"size": 32}, "swapper": {"attention_resolutions": (16,)}})
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("mine")
     for task, out, profile, options, why in (
