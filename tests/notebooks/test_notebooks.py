@@ -138,9 +138,9 @@ THIN = ["generator_width=8", "blocks_per_level=1", "discriminator_base=256", "ba
 THIN_EMBEDDER = ["backbone=resnet_small", "dim=32"]
 FEW_IMAGES = ["identities_per_batch=4", "images_per_identity=2"]
 TRAINING = {
-    "02_identity_embedder": {"SETTINGS": [*THIN_EMBEDDER, "steps=12", "log_every=1"]},
+    "02_identity_embedder": {"SETTINGS": [*THIN_EMBEDDER, "steps=40", "log_every=1"]},
     "05_discriminator_and_losses": {"SETTINGS": THIN},
-    "06_gan_training": {"SETTINGS": [*THIN, "steps=4", "log_every=1"], "NUM_PAIRS": 32},
+    "06_gan_training": {"SETTINGS": [*THIN, "steps=12", "log_every=1"], "NUM_PAIRS": 32},
     "07_train_on_your_gpu": {
         "SETTINGS": [*THIN, "steps=3", "log_every=1", "preview_every=1"],
         "EMBEDDER_SETTINGS": [*THIN_EMBEDDER, *FEW_IMAGES, "steps=3", "log_every=1"],
