@@ -3,7 +3,6 @@
 Depends on costs, training, embedder, datasets.
 """
 
-import copy
 import gc
 import time
 from collections.abc import Callable
@@ -30,8 +29,8 @@ VARIANTS = {  # name: (precision, channels last, compiled)
 def side_by_side(profile: Profile, data, seconds: float) -> dict:
     """{variant: what `timed` finds, and the share of a matrix product's speed}; "embedder" in its precision.
 
-    A variant that fails (no compiler, no bf16, no memory) says so, and the others run. A CPU computes in fp32
-    whatever is asked, so it has two variants.
+    A variant that fails (no compiler, no bf16, no memory) says so, and the others run. On a CPU only fp32 is
+    tried, in both layouts.
     """
     auto = training.make_accelerator(profile.mixed_precision)
     flops = costs.swapper_work(profile, profile.swapper.batch_size, with_r1=False).flops
@@ -98,20 +97,8 @@ def swapper_speed(
     if not channels_last:
         for network in (generator, discriminator, embedder):
             network.to(memory_format=torch.contiguous_format)
-    ema = copy.deepcopy(generator).eval().requires_grad_(False).to(accelerator.device)
-    adam_g, adam_d = (
-        torch.optim.Adam(network.parameters(), rate, numbers.adam_betas)
-        for network, rate in (
-            (generator, numbers.generator_learning_rate),
-            (discriminator, numbers.discriminator_learning_rate),
-        )
-    )
-    if compiled:  # not the discriminator: R1 differentiates twice, which compiled graphs cannot
-        generator.compile()
-        embedder.compile()
-    frozen = accelerator.prepare_model(embedder, evaluation_mode=True)
-    networks, adams = accelerator.prepare(generator, discriminator), accelerator.prepare(adam_g, adam_d)
-    swapper = training.Swapper(*networks, frozen, ema, *adams, numbers, accelerator)
+    profile = profile.override_all({"profile": {"compile": compiled}})
+    swapper = training.prepare_swapper(profile, generator, discriminator, embedder, accelerator)
     pairs = np.arange(2 * numbers.batch_size).reshape(2, -1) % len(data)
     x_target, x_source = (data.image_batch(part).to(accelerator.device) for part in pairs)
     last: dict[str, torch.Tensor] = {}

@@ -2,7 +2,7 @@
 
 A linear reader (ridge) of train people's vectors is asked about people it never saw: R2 of the face's shape
 (principal components of the frontal landmarks), of gender, age and weight, of colors, and of yaw, which no
-identity vector should hold. `told` is the same of a network of the same trunk that was told the answers.
+identity vector should hold.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from embedding import embed_rows
-from sklearn.metrics import roc_auc_score
 from swap_judges import Components, landmark_table
 from torch import Tensor, nn
 
@@ -24,24 +23,24 @@ MAIN = 4
 READ = ("gender", "age", "weight", "skin", "hair", "yaw")
 READERS = 3000  # train images that the linear reader is fitted on
 PULLS, LEVELS, STEPS = 96, 2, 10  # pairs; gray levels and steps of the invisible change
-GROUP = 4  # twins that share all colors
 
 
 def drawn(data: TrueSwap) -> np.ndarray:
     """(images, 6) what `READ` names; age and weight as they are in the picture."""
-    table = {name: data.table[name].to_numpy() for name in data.table.column_names if "." in name}
-    red, green, blue = (table[f"identity.hair.{color}"] for color in ("red", "green", "blue"))
-    return np.stack(
-        [
-            table["identity.gender"],
-            table["identity.age"] + table["state.age"],
-            table["identity.weight"] + table["state.weight"],
-            table["identity.melanin"],
-            np.log(0.3 * red + 0.6 * green + 0.1 * blue),
-            table["attributes.yaw"],
-        ],
-        axis=1,
-    )
+
+    def column(name: str) -> np.ndarray:
+        return data.table[name].to_numpy()
+
+    red, green, blue = (column(f"identity.hair.{color}") for color in ("red", "green", "blue"))
+    columns = [
+        column("identity.gender"),
+        column("identity.age") + column("state.age"),
+        column("identity.weight") + column("state.weight"),
+        column("identity.melanin"),
+        np.log(0.3 * red + 0.6 * green + 0.1 * blue),
+        column("attributes.yaw"),
+    ]
+    return np.stack(columns, axis=1)
 
 
 class VectorJudge:
@@ -62,10 +61,6 @@ class VectorJudge:
         )
         self.y_train, self.y_test = y_train[self.readers], y_test[self.free]
         self.weights = self.y_train[:, :SHAPES].var(axis=0)
-        first, second = np.triu_indices(len(twins), 1)
-        group = twins.identities // GROUP
-        inside = group[first] == group[second]
-        self.twin_pairs = first[inside], second[inside]
         self.source, self.target, self.true = self._swaps()
 
     def _swaps(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -81,13 +76,10 @@ class VectorJudge:
     def __call__(self, embedder: nn.Module) -> Mapping[str, float]:
         """All numbers, by name."""
         z = embed_rows(self.test, np.arange(len(self.test)), embedder)
-        first, second = self.twin_pairs
         z_twins = embed_rows(self.twins, np.arange(len(self.twins)), embedder)
-        cosines = (z_twins[first] * z_twins[second]).sum(1).numpy()
-        same = self.twins.identities[first] == self.twins.identities[second]
         return {
             "auc": evaluation.verification_auc_pairs(z, *self.test.pairs()),
-            "auc_twins": float(roc_auc_score(same, cosines)),
+            "auc_twins": evaluation.verification_auc_pairs(z_twins, *self.twins.pairs()),
             **self.read(z[self.free], embed_rows(self.train, self.readers, embedder)),
             **self.gradient(embedder),
         }

@@ -22,6 +22,7 @@ from smoothswap_lib.training.swapper import (
     build_swapper,
     ema_decay_at,
     frozen_embedder,
+    prepare_swapper,
     swapper_batch,
     swapper_step,
     train_swapper,

@@ -86,22 +86,11 @@ def train_swapper(
 
     torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs' as well
     generator, discriminator, arguments = build_swapper(profile, embedder.dim)
-    ema = copy.deepcopy(generator).eval().requires_grad_(False).to(accelerator.device)
-    if profile.gradient_checkpointing:
-        checkpoint_gradients(generator)
-    fused = accelerator.device.type == "cuda" or None  # one kernel for all parameters
-    adam_g = Adam(generator.parameters(), config.generator_learning_rate, config.adam_betas, fused=fused)
-    adam_d = Adam(
-        discriminator.parameters(), config.discriminator_learning_rate, config.adam_betas, fused=fused
-    )
-    frozen = accelerator.prepare_model(embedder, evaluation_mode=True)
-    prepared = accelerator.prepare(generator, discriminator), accelerator.prepare(adam_g, adam_d)
-    swapper = Swapper(*prepared[0], frozen, ema, *prepared[1], config, accelerator)
-    if profile.compile:  # not the discriminator: compiled code cannot be differentiated twice, as R1 asks
-        swapper.generator, swapper.embedder = torch.compile(swapper.generator), torch.compile(frozen)
+    swapper = prepare_swapper(profile, generator, discriminator, embedder, accelerator)
+    ema, adam_g, adam_d = swapper.ema, swapper.generator_optimizer, swapper.discriminator_optimizer
 
     modules = {"generator": generator, "discriminator": discriminator, "ema": ema}
-    with run.opened(modules, {"generator": adam_g, "discriminator": adam_d}):
+    with run.opened(modules, {"generator": adam_g.optimizer, "discriminator": adam_d.optimizer}):
         pairs = draw_pairs(seed, NUM_PREVIEWS, num_images, num_sources)  # the same in all previews
         shown = [images(data, part, accelerator) for part in pairs]  # 2 of (8, 3, H, W)
         for step in range(run.step, config.steps):
@@ -112,7 +101,7 @@ def train_swapper(
             values = swapper_step(swapper, x_target, x_source, step, watched=run.logs_after(step))
             run.record(step, values, config.generator_learning_rate)
             if run.due(profile.preview_every):
-                preview(run, ema, frozen, *shown)
+                preview(run, ema, embedder, *shown)
             run.log_and_save()
         run.finish(ema, {"network": "Generator", "arguments": json.dumps(arguments), **embedder_metadata})
     return TrainingResult(checkpoints.load_generator(run.folder), run.rows, run.folder, run.step, run.seconds)
@@ -255,6 +244,31 @@ def build_swapper(profile: Profile, identity_dim: int) -> tuple[Generator, nn.Mo
     sizes = profile.size, config.discriminator_base, config.discriminator_max
     discriminator = DISCRIMINATORS[config.discriminator](*sizes)
     return Generator(**arguments), discriminator, arguments
+
+
+def prepare_swapper(
+    profile: Profile,
+    generator: Generator,
+    discriminator: nn.Module,
+    embedder: Embedder,
+    accelerator: Accelerator,
+) -> Swapper:
+    """Networks with their optimizers and the moving average, on the device, as the profile asks for them."""
+    config = profile.swapper
+    ema = copy.deepcopy(generator).eval().requires_grad_(False).to(accelerator.device)
+    if profile.gradient_checkpointing:
+        checkpoint_gradients(generator)
+    fused = accelerator.device.type == "cuda" or None  # one kernel for all parameters
+    adam_g = Adam(generator.parameters(), config.generator_learning_rate, config.adam_betas, fused=fused)
+    adam_d = Adam(
+        discriminator.parameters(), config.discriminator_learning_rate, config.adam_betas, fused=fused
+    )
+    frozen = accelerator.prepare_model(embedder, evaluation_mode=True)
+    networks, optimizers = accelerator.prepare(generator, discriminator), accelerator.prepare(adam_g, adam_d)
+    swapper = Swapper(*networks, frozen, ema, *optimizers, config, accelerator)
+    if profile.compile:  # not the discriminator: compiled code cannot be differentiated twice, as R1 asks
+        swapper.generator, swapper.embedder = torch.compile(swapper.generator), torch.compile(frozen)
+    return swapper
 
 
 def frozen_embedder(embedder: str | Path | Embedder) -> tuple[Embedder, dict[str, str]]:
