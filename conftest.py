@@ -1,11 +1,14 @@
 """pytest for the whole checkout: no network, no windows, nbval's settings, long files first, seconds."""
 
 import os
+import signal
 from collections import defaultdict
 
 import matplotlib
 import pytest
 import run
+
+from smoothswap_lib.signals import STOPS
 
 # The longest first: one that begins last leaves the other workers idle.
 LONG_FILES = (
@@ -23,6 +26,9 @@ SPLIT = "tests/notebooks/test_notebooks.py::test_notebook_runs_alone"
 def pytest_configure():
     os.environ.update(run.isolate())
     matplotlib.use("agg")
+    for number in STOPS:  # under nohup, or behind a shell's &, some are ignored, and so by each child
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def pytest_collectstart(collector):
