@@ -5,9 +5,9 @@
 
 Each run has its folder OUT/RIVAL-SEED. Runs that were stopped go on where they stood, finished ones are only
 checked again. At the end of each, `check.json` says whether the rival may be compared: it gives a self pair
-back better than another person's picture would, and it moves the identity. `swaps.png` shows swaps that nobody
-chose, with the true ones. OUT/sizes.json has parameters, multiply-adds, loss terms and lines of code of each
-rival and of Smooth-Swap. FaceSwap is not trained, only checked.
+back better than another person's picture would, and it moves the identity. `swaps.png` shows swaps that
+nobody chose, with the true ones. OUT/sizes.json has parameters, multiply-adds, loss terms and lines of code
+of each rival and of Smooth-Swap. FaceSwap is not trained, only checked.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def one(name: str, profile: profiles.Profile, folder: Path, options: argparse.Na
     if kind.weights:
         weights = weights_of(kind, options.weight)
         rival, embedder = rivals.train_rival(
-            kind, profile, folder, data, test, options.embedder, seed, weights
+            kind, profile, folder, data, test, options.embedder, seed, weights, options.pictures
         )
     else:
         embedder, _ = training.frozen_embedder(options.embedder)
@@ -71,9 +71,9 @@ def one(name: str, profile: profiles.Profile, folder: Path, options: argparse.Na
 def sheet(rival: rivals.Rival, data: TrueSwap, embedder, path: Path, seed: int) -> None:
     """Write source, target, swap and true swap of the first pairs of a seed."""
     source, target, true = judged_rows(rival, data, SHOWN, np.random.default_rng(seed))
-    rows = {"source": source, "target": target, "true swap": true}
-    rows = {title: data.image_batch(part) for title, part in rows.items()}
-    rows["swap"] = rivals.swaps_of(rival, data, embedder, source, target)
+    x_source, x_target, x_true = (data.image_batch(part) for part in (source, target, true))
+    x_swap = rivals.swaps_of(rival, data, embedder, source, target)
+    rows = {"source": x_source, "target": x_target, "swap": x_swap, "true swap": x_true}
     training.write_preview(path, rows, {"Software": "experiments/train_rivals.py"})
 
 
@@ -108,6 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
                         help="of a loss term, for the rivals that have it")  # fmt: skip
     parser.add_argument("--train", default="train", help="a TrueSwap split or a built folder")
     parser.add_argument("--test", default="test", help="a split with a matrix: previews, check")
+    parser.add_argument("--pictures", type=int, default=200, help="to render of each person, for deepfakes")
     parser.add_argument("--pairs", type=int, default=96, help="of the check")
     options = parser.parse_args(arguments)
     return exit_code(work, options)

@@ -6,8 +6,8 @@ person's decoder, and the face is pasted into the hull of the target's landmarks
 
 Not as in the program: channels are a quarter; the decoder draws the whole 64 px picture, where the program
 cuts out the face; the edge is feathered, where FaceForensics++ used Poisson blending. The pictures are
-rendered: the two people as they look in the test split (one state), in newly drawn attributes, which stand for
-the frames of a film. No discriminator, no identity vector, as in the program.
+rendered: the two people as they look in the test split (one state), in newly drawn attributes, which stand
+for the frames of a film. No discriminator and no identity vector, as in the program.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from smoothswap_lib.files import atomic
 ENCODER = (32, 64, 128, 256)  # channels at 32, 16, 8, 4 px
 CODE = 256  # numbers between them
 DECODER = (128, 64, 32, 16)  # channels at 8, 16, 32, 64 px
-PICTURES, SAMPLES = 200, 32  # of each of the two people; light paths a pixel
+SAMPLES = 32  # light paths a pixel
 GRID, SHIFT = 5, 2.0  # the warp's grid of points, and the deviation of a point's shift in pixels
 
 
@@ -78,7 +78,6 @@ class Deepfakes(Rival):
     weights: ClassVar = {"reconstruction": 1.0}
     split = "test"
     people = (0, 1)  # their rows in the test split's matrix
-    pictures = PICTURES
 
     def __init__(self, size: int = 64, identity_dim: int = 128) -> None:
         super().__init__()
@@ -95,8 +94,8 @@ class Deepfakes(Rival):
             for _ in self.people
         )  # fmt: skip
 
-    def training_data(self, data, folder):
-        return TwoPeople(data, self.people, self.pictures, folder.with_suffix(".npz"))
+    def training_data(self, data, folder, pictures):
+        return TwoPeople(data, self.people, pictures, folder / f"deepfakes_{pictures}.npz")
 
     def draw(self, data, batch_size, step, rng):
         half = len(data) // 2

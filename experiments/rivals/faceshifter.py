@@ -5,10 +5,10 @@ each of its AAD layers writes attributes and identity into the same map and lear
 them at every pixel. Losses (Eq. 8 to 11): adversarial, identity, attributes, reconstruction, weights
 1, 5, 10, 10; in a fifth of the pairs the source is the target's picture.
 
-Not as in the paper: channels are an eighth, and the sizes go from 2 to 64 px, not to 256; group norm in place
-of the encoder's batch norm, because a batch has 8 pictures; squared errors are means over a map, not sums; the
-discriminator is the course's (the paper: three scales, hinge loss). The second stage, HEAR-Net, which mends
-occlusions such as glasses, is left out.
+Not as in the paper: channels are an eighth, and the sizes go from 2 to 64 px, not to 256; group norm in
+place of the encoder's batch norm, because a batch has 8 pictures; squared errors are means over a map, not
+sums; the discriminator is the course's (the paper: three scales, hinge loss). The second stage, HEAR-Net,
+which mends occlusions such as glasses, is left out.
 """
 
 from __future__ import annotations

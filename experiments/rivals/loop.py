@@ -51,8 +51,8 @@ class Rival(nn.Module):
     weights: ClassVar[dict[str, float]] = {}
     split: ClassVar[str] = "train"
 
-    def training_data(self, data, folder: Path):
-        """The pictures it learns from: those of its split, if it does not make its own."""
+    def training_data(self, data, folder: Path, pictures: int):
+        """The pictures it learns from: its split's, or some that it renders of each person into `folder`."""
         return data
 
     def draw(self, data, batch_size: int, step: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
@@ -155,6 +155,7 @@ def train_rival(
     embedder: str | Path | nn.Module,
     seed: int = 0,
     weights: dict[str, float] | None = None,
+    pictures: int = 200,
     progress: bool = True,
 ) -> tuple[Rival, nn.Module]:
     """Train one rival into the folder `out`, or go on there; its moving average and the embedder.
@@ -164,6 +165,7 @@ def train_rival(
     data, test : TrueSwap splits: to learn from; to show in previews
     embedder : a shipped name, a run's folder, a file, or the network itself
     weights : changes of the rival's `weights`
+    pictures : of each person, for a rival that renders its own beside `out`
 
     Raises
     ------
@@ -178,7 +180,7 @@ def train_rival(
     torch.default_generator.manual_seed(seed)  # first weights
     rival = kind(**arguments)
     rival.weights = kind.weights | (weights or {})
-    data = rival.training_data(data, out)
+    data = rival.training_data(data, out.parent, pictures)
     metadata = training.data_metadata(data) | names | {"rival": kind.__name__, "weights": rival.weights}
     run = training.Run(out, "swapper", profile, seed, metadata, accelerator, resume=True, progress=progress)
     sizes = profile.size, config.discriminator_base, config.discriminator_max

@@ -2,14 +2,14 @@
 
 Encoder, blocks that inject the identity by AdaIN, decoder; no skips. Weak feature matching keeps the target's
 attributes: the discriminator's last maps of swap and target must agree, its first ones need not. Losses:
-adversarial, identity, reconstruction, weak feature matching, weights 1, 10, 10, 10. Batches whose pairs are one
-person (two pictures of it) and batches of two people take turns.
+adversarial, identity, reconstruction, weak feature matching, weights 1, 10, 10, 10. Batches whose pairs are
+one person (two pictures of it) and batches of two people take turns.
 
-Not as in the paper: channels are 24 to 96 (64 to 512), with six injection blocks (9); the middle map has 16 px
-after two halvings (28 px of 224, three); group norm in place of batch norm, because a batch has 8 pictures;
-the features are the last two stages of the course's one discriminator (two scales, hinge loss), before their
-activation, and R1 replaces the gradient penalty. Two pictures of one person differ in tan and hair color here;
-the reconstruction asks for the target's.
+Not as in the paper: channels are 24 to 96 (64 to 512), with six injection blocks (9); the middle map has 16
+px after two halvings (28 px of 224, three); group norm in place of batch norm, because a batch has 8
+pictures; the features are the last two stages of the course's one discriminator (two scales, hinge loss),
+before their activation, and R1 replaces the gradient penalty. Two pictures of one person differ in tan and
+hair color here; the reconstruction asks for the target's.
 """
 
 from __future__ import annotations
