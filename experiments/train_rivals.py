@@ -11,7 +11,6 @@ of each rival and of Smooth-Swap. FaceSwap is not trained, only checked.
 """
 
 import argparse
-import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -22,36 +21,36 @@ from results import write_result
 
 from experiments import rivals
 from experiments.rivals.loop import judged_rows
-from smoothswap_lib import profiles, training
+from smoothswap_lib import load_embedder, profiles, training
 from smoothswap_lib.datasets import TrueSwap
 from smoothswap_lib.training import apply_settings
 
 SHOWN = 8  # pairs of a sheet
 
 
-def weights_of(kind: type[rivals.Rival], settings: list[str]) -> dict[str, float]:
-    """The settings NAME=VALUE that this rival's loss has a term for."""
-    pairs = (setting.partition("=") for setting in settings)
-    return {name: float(value) for name, _, value in pairs if name in kind.weights}
-
-
-def check_settings(settings: list[str], kinds: list[type[rivals.Rival]]) -> None:
-    """ValueError for a weight that none of the rivals has, or that is no number."""
-    known = sorted({name for kind in kinds for name in kind.weights})
+def read_weights(settings: list[str], names: list[str]) -> dict[str, float]:
+    """The numbers of settings NAME=VALUE; ValueError for a term that none of the named rivals has."""
+    known, weights = sorted({term for name in names for term in rivals.RIVALS[name].weights}), {}
     for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not equals or name not in known or not value.replace(".", "", 1).isdigit():
-            raise ValueError(f"--weight takes NAME=VALUE with one of {', '.join(known)}, not {setting!r}")
+        name, _, value = setting.partition("=")
+        try:
+            weights[name] = float(value)
+        except ValueError:
+            raise ValueError(f"--weight takes NAME=VALUE, not {setting!r}") from None
+        if name not in known:
+            raise ValueError(f"--weight {setting}: the terms of these rivals are {', '.join(known)}")
+    return weights
 
 
-def one(name: str, profile: profiles.Profile, folder: Path, options: argparse.Namespace, seed: int) -> dict:
-    """Train and check one rival; its size."""
-    kind, started = rivals.RIVALS[name], time.monotonic()
-    splits = {"train": options.train, "test": options.test}
-    test = TrueSwap(options.test, size=profile.size)
-    data = test if kind.split == "test" else TrueSwap(splits[kind.split], size=profile.size)
+def one(
+    name: str, profile: profiles.Profile, splits: dict[str, TrueSwap], options: argparse.Namespace, seed: int
+) -> None:
+    """Train and check one rival."""
+    kind, started, folder = rivals.RIVALS[name], time.monotonic(), options.out / f"{name}-{seed}"
+    data, test = splits[kind.split], splits["test"]
     if kind.weights:
-        weights = weights_of(kind, options.weight)
+        weights = read_weights(options.weight, options.rivals)
+        weights = {term: value for term, value in weights.items() if term in kind.weights}
         rival, embedder = rivals.train_rival(
             kind, profile, folder, data, test, options.embedder, seed, weights, options.pictures
         )
@@ -65,7 +64,6 @@ def one(name: str, profile: profiles.Profile, folder: Path, options: argparse.Na
     sheet(rival, test, embedder, folder / "swaps.png", seed)
     verdict = "passed" if check["passed"] else "NOT passed"
     print(f"{folder}: check {verdict}, {time.monotonic() - started:.0f} s now", flush=True)
-    return rivals.size_of(rival, embedder.dim, profile.size, test)
 
 
 def sheet(rival: rivals.Rival, data: TrueSwap, embedder, path: Path, seed: int) -> None:
@@ -80,14 +78,15 @@ def sheet(rival: rivals.Rival, data: TrueSwap, embedder, path: Path, seed: int) 
 def work(options: argparse.Namespace) -> None:
     """What the command does."""
     profile = apply_settings(profiles.get(options.profile), "swapper", options.set)
-    check_settings(options.weight, [rivals.RIVALS[name] for name in options.rivals])
-    sizes = {}
+    read_weights(options.weight, options.rivals)  # a wrong one is said before the first step
+    splits = {name: TrueSwap(getattr(options, name), size=profile.size) for name in ("train", "test")}
+    dim = load_embedder(options.embedder).dim
+    sizes = {n: rivals.size_of(kind(profile.size, dim), splits["test"]) for n, kind in rivals.RIVALS.items()}
+    sizes["smoothswap"] = rivals.size_of_ours(profile, dim)
+    write_result(sizes, options.out / "sizes.json")
     for seed in options.seeds:
         for name in options.rivals:
-            sizes[name] = one(name, profile, options.out / f"{name}-{seed}", options, seed)
-    dim = training.frozen_embedder(options.embedder)[0].dim
-    sizes["smoothswap"] = rivals.size_of_ours(profile, dim)
-    write_result({"profile": dataclasses.asdict(profile), "systems": sizes}, options.out / "sizes.json")
+            one(name, profile, splits, options, seed)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -80,7 +80,7 @@ class Deepfakes(Rival):
     people = (0, 1)  # their rows in the test split's matrix
 
     def __init__(self, size: int = 64, identity_dim: int = 128) -> None:
-        super().__init__()
+        super().__init__(size, identity_dim)
         convs = [nn.Conv2d(i, o, 5, 2, padding=2) for i, o in zip((3, *ENCODER), ENCODER)]
         last = size // 2 ** len(ENCODER)  # 4 px
         self.encoder = nn.Sequential(

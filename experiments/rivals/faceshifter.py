@@ -103,7 +103,7 @@ class FaceShifter(Rival):
     weights: ClassVar = {"adversarial": 1.0, "attributes": 10.0, "identity": 5.0, "reconstruction": 10.0}
 
     def __init__(self, size: int = 64, identity_dim: int = 128) -> None:
-        super().__init__()
+        super().__init__(size, identity_dim)
         if size != 2 ** len(GENERATOR[1:]):
             raise ValueError(f"this FaceShifter makes {2 ** len(GENERATOR[1:])} px pictures, size is {size}")
         self.encoder = AttributeEncoder()

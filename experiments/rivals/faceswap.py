@@ -29,9 +29,6 @@ class FaceSwap(Rival):
         rows = {"source_landmarks": source, "target_landmarks": target}
         return {n: torch.from_numpy(np.stack([data.landmarks(r) for r in part])) for n, part in rows.items()}
 
-    def __init__(self, size: int = 64, identity_dim: int = 128) -> None:
-        super().__init__()
-
     def swap(self, pairs):
         points = pairs.known["source_landmarks"], pairs.known["target_landmarks"]
         columns = zip(pairs.x_source, pairs.x_target, *points)

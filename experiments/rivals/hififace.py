@@ -86,7 +86,7 @@ class HifiFace(Rival):
     }  # fmt: skip
 
     def __init__(self, size: int = 64, identity_dim: int = 128) -> None:
-        super().__init__()
+        super().__init__(size, identity_dim)
         dim, (a, b, c, d) = identity_dim + NUM_COEFFICIENTS, CHANNELS
         self.input = conv3x3(3, a)
         self.to_low = nn.Sequential(Residual(a, b, scale=0.5), Residual(b, c, scale=0.5))  # a quarter
@@ -95,7 +95,7 @@ class HifiFace(Rival):
         self.low_skip, self.low_mask, self.low_image = Residual(c, c), conv3x3(c, 1), conv3x3(c, 3)
         self.up = nn.Sequential(Residual(c, b, scale=2), Residual(b, a, scale=2))
         self.mask, self.image = conv3x3(a, 1), conv3x3(a, 3)
-        self.reader, self.size = Reader(size), size
+        self.reader = Reader(size)
         self._tables: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def draw(self, data, batch_size, step, rng):

@@ -51,6 +51,10 @@ class Rival(nn.Module):
     weights: ClassVar[dict[str, float]] = {}
     split: ClassVar[str] = "train"
 
+    def __init__(self, size: int = 64, identity_dim: int = 128) -> None:
+        super().__init__()
+        self.size, self.identity_dim = size, identity_dim
+
     def training_data(self, data, folder: Path, pictures: int):
         """The pictures it learns from: its split's, or some that it renders of each person into `folder`."""
         return data

@@ -67,12 +67,14 @@ def self_check(rival: Rival, data, embedder: nn.Module, count: int = 96, seed: i
     }
 
 
-def size_of(rival: Rival, identity_dim: int, size: int, data=None) -> dict:
+def size_of(rival: Rival, data) -> dict:
     """Parameters, multiply-adds of one swap (without the embedder's), loss terms, lines of code."""
-    x, z = torch.zeros(1, 3, size, size), torch.zeros(1, identity_dim)
-    rows = np.zeros(1, int)
-    known = rival.known(data, rows, rows) if data is not None else {}
-    pairs = Pairs(x, x, z, torch.ones(1, dtype=torch.bool), known)
+    x, z, row = (
+        torch.zeros(1, 3, rival.size, rival.size),
+        torch.zeros(1, rival.identity_dim),
+        np.zeros(1, int),
+    )
+    pairs = Pairs(x, x, z, torch.ones(1, dtype=torch.bool), rival.known(data, row, row))
     return _row(rival, lambda: rival.swap(pairs), len(rival.weights), [inspect.getmodule(type(rival))])
 
 

@@ -69,7 +69,7 @@ class SimSwap(Rival):
     weights: ClassVar = {"adversarial": 1.0, "identity": 10.0, "reconstruction": 10.0, "weak_features": 10.0}
 
     def __init__(self, size: int = 64, identity_dim: int = 128) -> None:
-        super().__init__()
+        super().__init__(size, identity_dim)
         w = WIDTH
         self.encoder = nn.Sequential(_conv(3, w, 7), _conv(w, 2 * w, stride=2), _conv(2 * w, 4 * w, stride=2))
         self.injection = nn.ModuleList(InjectionBlock(4 * w, identity_dim) for _ in range(BLOCKS))
