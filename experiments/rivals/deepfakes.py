@@ -118,7 +118,8 @@ class Deepfakes(Rival):
         code = self.encoder(x)  # (B, 128, size / 8, size / 8)
         drawn = torch.empty_like(x)
         for number, decoder in enumerate(self.decoders):
-            drawn[person == number] = decoder(code[person == number]).to(x)  # (B', 3, size, size)
+            if (chosen := person == number).any():
+                drawn[chosen] = decoder(code[chosen]).to(x)  # (B', 3, size, size)
         return drawn
 
     def swap(self, pairs):

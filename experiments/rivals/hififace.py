@@ -116,10 +116,13 @@ class HifiFace(Rival):
     def _table(self, data) -> tuple[np.ndarray, np.ndarray]:
         """Shape, and expression with pose, of all images of a data set: (N, 131), (N, 55)."""
         if id(data) not in self._tables:
-            column = {n: data.table[n].to_numpy() for n in data.table.column_names if n.count(".")}
-            drift = [np.clip(column[f"identity.{n}"] + column[f"state.{n}"], 0, 1) for n in DRIFTING]
-            shape = [column[name] for name in SHAPE] + drift
-            motion = [column[name] for name in MOTION] + [column[name] / DEGREES for name in POSE]
+            table, drift = data.table, []
+            for name in DRIFTING:
+                there = [table[f"{owner}.{name}"].to_numpy() for owner in ("identity", "state")]
+                drift.append(np.clip(sum(there), 0, 1))
+            shape = [table[name].to_numpy() for name in SHAPE] + drift
+            motion = [table[name].to_numpy() for name in MOTION]
+            motion += [table[name].to_numpy() / DEGREES for name in POSE]
             self._tables[id(data)] = np.stack(shape, axis=1), np.stack(motion, axis=1)
         return self._tables[id(data)]
 
