@@ -1,8 +1,8 @@
-"""FaceShifter (Li et al., CVPR 2020, "FaceShifter: Towards High Fidelity And Occlusion Aware Face Swapping").
+"""FaceShifter (Li et al. 2019, "FaceShifter: Towards High Fidelity And Occlusion Aware Face Swapping").
 
 A U-Net writes the target as attribute maps, one a size. A generator grows the swap from the identity vector;
 each of its AAD layers writes attributes and identity into the same map and learns a mask that chooses between
-them at every pixel. Losses (Eq. 8 to 11): adversarial, identity, attributes, reconstruction, weights
+them at every pixel. Losses: adversarial, identity, attributes, reconstruction, weights
 1, 5, 10, 10; in a fifth of the pairs the source is the target's picture.
 
 Not as in the paper: channels are an eighth, and the sizes go from 2 to 64 px, not to 256; group norm in
@@ -59,7 +59,7 @@ class AttributeEncoder(nn.Module):
 
 
 class AAD(nn.Module):
-    """Adaptive attentional denormalization (Eq. 1 to 4): h = (1 - M) A + M I."""
+    """Adaptive attentional denormalization: h = (1 - M) A + M I."""
 
     def __init__(self, channels: int, attribute_channels: int, identity_dim: int) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ class FaceShifter(Rival):
         kept = zip(self.encoder(x_swap), attributes)
         return x_swap, {
             "adversarial": losses.generator_adversarial_loss(discriminator(x_swap)),
-            "attributes": sum((after - before).square().mean() for after, before in kept) / 2,
+            "attributes": sum(F.mse_loss(after, before) for after, before in kept) / 2,
             "identity": losses.identity_loss(embedder(x_swap), pairs.z_source),
             "reconstruction": reconstruction_loss(x_swap, pairs.x_target, pairs.same, power=2) / 2,
         }

@@ -3,19 +3,20 @@
 The decoder is told a shape-aware identity: the embedder's vector, and the coefficients of a 3D face with the
 source's shape and the target's expression and pose. Semantic fusion: a learned mask, taught by the target's
 true one, mixes decoder and encoder at a quarter of the size, and another one mixes the result and the target.
-Losses (Eq. 3 to 10): adversarial 1, segmentation 100, reconstruction 20, cycle 1, shape 0.5, identity 5; half
-of the pairs is one person.
+Losses: adversarial 1, segmentation 100, reconstruction 20, cycle 1, shape 0.5, identity 5; half of the pairs
+are one person.
 
-Not as in the paper: coefficients and fused landmarks are the renderer's and free of error, on unseen people
-too, where the paper's come from a network; the landmarks of a swap are read by a small network that learns
-beside it (term "reader") from the targets' known ones, in pixels; channels are 24 to 96; no LPIPS term, whose
-network learned from photographs. The mask holds hair as well as face, as hair takes the source's color here.
+Not as in the paper: coefficients and fused landmarks are the renderer's and free of error, also for unseen
+people, where the paper's come from a network. A small network that learns at the same time reads the landmarks
+of a swap, in pixels (term "reader"; the targets' known ones teach it). Channels are 24 to 96. The LPIPS term is
+left out, because its network learned from photographs. The mask holds hair as well as the face, because hair
+takes the source's color here. The coefficients are those of the head model, not of a 3DMM of scans.
 """
 
 from __future__ import annotations
 
 import math
-from functools import partial
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import ClassVar
 
@@ -32,7 +33,8 @@ from smoothswap_lib.layers import conv1x1, conv3x3, group_norm
 CHANNELS = (24, 48, 96, 96)  # at 64, 32, 16, 8 px
 SHAPE = [f"identity.shape.{name}" for name in world.PAIRED_SHAPES + world.SINGLE_SHAPES]
 SHAPE += [f"identity.asymmetry.{name}" for name in world.PAIRED_SHAPES] + ["identity.gender"]
-DRIFTING = ("age", "weight")  # the state adds to the identity's
+DRIFTING = ["identity.age", "identity.weight"]
+DRIFT = ["state.age", "state.weight"]  # is added to them
 MOTION = [f"attributes.actions.{name}" for name in world.ACTIONS]
 POSE, DEGREES = [f"attributes.{name}" for name in ("yaw", "pitch", "roll")], 30.0  # a turn of 30 counts as 1
 NUM_COEFFICIENTS = len(SHAPE) + len(DRIFTING) + len(MOTION) + len(POSE)
@@ -96,14 +98,13 @@ class HifiFace(Rival):
         self.up = nn.Sequential(Residual(c, b, scale=2), Residual(b, a, scale=2))
         self.mask, self.image = conv3x3(a, 1), conv3x3(a, 3)
         self.reader = Reader(size)
-        self._tables: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def draw(self, data, batch_size, step, rng):
         return draw_pairs(data, batch_size, batch_size // 2, rng, "person")
 
     def known(self, data, source, target, rng=None) -> dict[str, Tensor]:
         """What the renderer knows: `coefficients` (B, C) of the fused face and, in training, more."""
-        shape, motion = self._table(data)
+        shape, motion = coefficients_of(data)
         known = {"coefficients": np.concatenate([shape[source], motion[target]], axis=1)}
         if rng is not None:
             known["own"] = np.concatenate([shape[target], motion[target]], axis=1)  # (B, C) for the way back
@@ -112,19 +113,6 @@ class HifiFace(Rival):
             known["fused"] = np.stack([render.landmarks(*face, self.size) for face in faces])  # (B, 68, 2)
             known["mask"] = np.stack([data[int(row)]["mask"] for row in target])  # (B, H, W)
         return {name: torch.as_tensor(value, dtype=torch.float32) for name, value in known.items()}
-
-    def _table(self, data) -> tuple[np.ndarray, np.ndarray]:
-        """Shape, and expression with pose, of all images of a data set: (N, 131), (N, 55)."""
-        if id(data) not in self._tables:
-            table, drift = data.table, []
-            for name in DRIFTING:
-                there = [table[f"{owner}.{name}"].to_numpy() for owner in ("identity", "state")]
-                drift.append(np.clip(sum(there), 0, 1))
-            shape = [table[name].to_numpy() for name in SHAPE] + drift
-            motion = [table[name].to_numpy() for name in MOTION]
-            motion += [table[name].to_numpy() / DEGREES for name in POSE]
-            self._tables[id(data)] = np.stack(shape, axis=1), np.stack(motion, axis=1)
-        return self._tables[id(data)]
 
     def swap(self, pairs):
         return self(pairs.x_target, pairs.z_source, pairs.known["coefficients"])
@@ -176,3 +164,13 @@ def head_mask(mask: Tensor) -> Tensor:
     """TrueSwap's mask (B, H, W) -> 1 on face, hair and a rim of DILATION pixels around them: (B, 1, H, W)."""
     head = (mask == render.FACE) | (mask == render.HAIR)
     return F.max_pool2d(head.float()[:, None], 2 * DILATION + 1, stride=1, padding=DILATION)
+
+
+@lru_cache(maxsize=4)
+def coefficients_of(data) -> tuple[np.ndarray, np.ndarray]:
+    """Of all images of a TrueSwap split: shape (N, 131), and expression with pose (N, 55)."""
+    column = {name: data.table[name].to_numpy() for name in SHAPE + MOTION + POSE + DRIFTING + DRIFT}
+    drifting = [np.clip(column[a] + column[b], 0, 1) for a, b in zip(DRIFTING, DRIFT)]
+    shape = [column[name] for name in SHAPE] + drifting
+    motion = [column[name] for name in MOTION] + [column[name] / DEGREES for name in POSE]
+    return np.stack(shape, axis=1), np.stack(motion, axis=1)
