@@ -7,10 +7,10 @@ Losses: adversarial 1, segmentation 100, reconstruction 20, cycle 1, shape 0.5, 
 are one person.
 
 Not as in the paper: coefficients and fused landmarks are the renderer's and free of error, also for unseen
-people, where the paper's come from a network. A small network that learns at the same time reads the landmarks
-of a swap, in pixels (term "reader"; the targets' known ones teach it). Channels are 24 to 96. The LPIPS term is
-left out, because its network learned from photographs. The mask holds hair as well as the face, because hair
-takes the source's color here. The coefficients are those of the head model, not of a 3DMM of scans.
+people, where the paper's come from a network. The landmarks of a swap, in pixels, are read by a small network
+that learns at the same time from the targets' known ones (term "reader"). Channels are 24 to 96. The LPIPS
+term is left out, because its network learned from photographs. The mask holds hair as well as the face,
+because hair takes the source's color here. The coefficients are those of the head model, not of scans.
 """
 
 from __future__ import annotations
