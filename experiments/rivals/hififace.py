@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from experiments.rivals.loop import Rival, draw_pairs, reconstruction_loss
 from experiments.rivals.simswap import AdaIN
 from smoothswap_lib import losses, render, world
-from smoothswap_lib.layers import conv1x1, conv3x3, group_norm
+from smoothswap_lib.layers import NEAR_ZERO, conv1x1, conv3x3, group_norm
 
 CHANNELS = (24, 48, 96, 96)  # at 64, 32, 16, 8 px
 SHAPE = [f"identity.shape.{name}" for name in world.PAIRED_SHAPES + world.SINGLE_SHAPES]
@@ -60,6 +60,13 @@ class Residual(nn.Module):
         for norm, conv in zip(self.norms, self.convs):
             h = conv(F.leaky_relu(norm(h, v) if self.told else norm(h), 0.2))  # (B, out, ...)
         return (self.skip(x) + h) / math.sqrt(2)
+
+
+def _head(in_channels: int, out_channels: int) -> nn.Sequential:
+    """A mask or an image of these maps; it starts at 0, as a saturated tanh or sigmoid would not learn."""
+    return nn.Sequential(
+        group_norm(in_channels), nn.SiLU(), conv3x3(in_channels, out_channels, scale=NEAR_ZERO)
+    )
 
 
 class Reader(nn.Module):
@@ -94,9 +101,9 @@ class HifiFace(Rival):
         self.to_low = nn.Sequential(Residual(a, b, scale=0.5), Residual(b, c, scale=0.5))  # a quarter
         self.to_middle = nn.Sequential(Residual(c, d, scale=0.5), Residual(d, d))
         self.decoder = nn.ModuleList([Residual(d, d, dim), Residual(d, c, dim, scale=2)])
-        self.low_skip, self.low_mask, self.low_image = Residual(c, c), conv3x3(c, 1), conv3x3(c, 3)
+        self.low_skip, self.low_mask, self.low_image = Residual(c, c), _head(c, 1), _head(c, 3)
         self.up = nn.Sequential(Residual(c, b, scale=2), Residual(b, a, scale=2))
-        self.mask, self.image = conv3x3(a, 1), conv3x3(a, 3)
+        self.mask, self.image = _head(a, 1), _head(a, 3)
         self.reader = Reader(size)
 
     def draw(self, data, batch_size, step, rng):

@@ -89,9 +89,9 @@ def test_weak_features_leave_the_first_stages_free(kind):
 def test_hififace_with_its_mask_closed_is_the_target_and_open_is_not():
     rival, x = made("hififace"), images(2)
     z, coefficients = F.normalize(torch.ones(2, DIM)), torch.zeros(2, hififace.NUM_COEFFICIENTS)
-    torch.nn.init.zeros_(rival.mask.weight)
+    torch.nn.init.zeros_(rival.mask[-1].weight)
     for bias, same in ((-1e4, True), (1e4, False)):
-        torch.nn.init.constant_(rival.mask.bias, bias)
+        torch.nn.init.constant_(rival.mask[-1].bias, bias)
         assert torch.equal(rival(x, z, coefficients), x) == same
 
 
