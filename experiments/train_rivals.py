@@ -5,7 +5,7 @@
 
 Each run has its folder OUT/RIVAL-SEED. Runs that were stopped go on where they stood, finished ones are only
 checked again. At the end of each, `check.json` says whether the rival may be compared: it gives a self pair
-back better than another person's picture would, and it moves the identity. `swaps.png` shows swaps that
+back, with a face, and it moves the identity (`rivals.self_check`). `swaps.png` shows swaps that
 nobody chose, with the true ones. OUT/sizes.json has parameters, multiply-adds, loss terms and lines of code
 of each rival and of Smooth-Swap. FaceSwap is not trained, only checked.
 """

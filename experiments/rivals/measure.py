@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from experiments.rivals.loop import Pairs, Rival, judged_rows, make_pairs
-from smoothswap_lib import evaluation, generator, layers, losses, profiles, training
+from smoothswap_lib import evaluation, generator, layers, losses, profiles, render, training
 
 BATCH = 32  # pairs at a time
 
@@ -31,12 +31,14 @@ def self_check(rival: Rival, data, embedder: nn.Module, count: int = 96, seed: i
 
     1. Given one picture as source and target, its swap is nearer to that picture than a picture of another
        person is.
-    2. By the embedder that trained it, its swaps of two people are nearer to the source than the targets are:
+    2. That swap has a face: inside the face it is nearer to the picture than the face's mean color is.
+       Without this, a gray spot pasted into the target passes.
+    3. By the embedder that trained it, its swaps of two people are nearer to the source than the targets are:
        the 95 % interval of the cosine's gain, over redrawn sources, is above 0.
 
     Returns
     -------
-    dict with both verdicts, their numbers (mean squared errors of [-1, 1] values, cosines), and the error
+    dict with the verdicts, their numbers (mean squared errors of [-1, 1] values, cosines), and the error
     to the true swap over that of handing back the target
     """
     source, target, true = judged_rows(rival, data, count, np.random.default_rng([seed, 1]))
@@ -47,19 +49,29 @@ def self_check(rival: Rival, data, embedder: nn.Module, count: int = 96, seed: i
         (a - b).square().mean().item()
         for a, b in ((x_self, x_target), (x_source, x_target), (x_swap, x_true), (x_target, x_true))
     )
+    face = torch.stack([data[int(row)]["mask"] == render.FACE for row in target])[:, None]  # (count, 1, H, W)
+    flat = (x_target * face).sum((2, 3), keepdim=True) / face.sum((2, 3), keepdim=True).clamp(min=1)
+    face_error, flat_error = (
+        ((x - x_target).square() * face).sum().item() / (3 * face.sum().item()) for x in (x_self, flat)
+    )
     z_source, z_target, z_swap = (evaluation.embed(x, embedder) for x in (x_source, x_target, x_swap))
     before, after = (torch.cosine_similarity(z, z_source) for z in (z_target, z_swap))  # (count,) each
     people = data.identities[source]
     groups = people if len(np.unique(people)) > 2 else None  # two people: their pictures are redrawn
     gain = evaluation.mean_interval(after - before, groups)
-    reconstructs, moves = self_error < other_error, gain.low > 0
+    verdicts = {
+        "reconstructs": self_error < other_error,
+        "has_a_face": face_error < flat_error,
+        "moves_identity": gain.low > 0,
+    }
     return {
-        "passed": reconstructs and moves,
-        "reconstructs": reconstructs,
-        "moves_identity": moves,
+        "passed": all(verdicts.values()),
+        **verdicts,
         "pairs": count,
         "self_error": self_error,
         "another_person": other_error,
+        "face_error": face_error,
+        "flat_face": flat_error,
         "cos_source_of_target": before.mean().item(),
         "cos_source_of_swap": after.mean().item(),
         "gain": [gain.mean, gain.low, gain.high],

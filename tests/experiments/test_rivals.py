@@ -163,12 +163,15 @@ def test_pairs_that_are_the_same(data):
 
 
 class Copy(loop.Rival):
-    """Hands back one of the two pictures."""
+    """Hands back one of the two pictures, or one with a gray spot in place of the face."""
 
-    which = "x_target"
+    which, gray = "x_target", False
 
     def swap(self, pairs):
-        return getattr(pairs, self.which)
+        x = getattr(pairs, self.which).clone()
+        if self.gray:
+            x[:, :, 16:56, 16:48] = -0.2
+        return x
 
 
 def test_the_check_sees_through_copies(data, embedder):
@@ -180,6 +183,9 @@ def test_the_check_sees_through_copies(data, embedder):
     source = measure.self_check(thief, data, embedder, 16)
     assert source["passed"] and source["cos_source_of_swap"] == pytest.approx(1)
     assert source["error_over_copying"] > 1
+    thief.gray = True
+    spot = measure.self_check(thief, data, embedder, 16)
+    assert spot["reconstructs"] and not spot["has_a_face"] and not spot["passed"]
 
 
 def test_lines_of_code_are_statements():
