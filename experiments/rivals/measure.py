@@ -49,7 +49,8 @@ def self_check(rival: Rival, data, embedder: nn.Module, count: int = 96, seed: i
         (a - b).square().mean().item()
         for a, b in ((x_self, x_target), (x_source, x_target), (x_swap, x_true), (x_target, x_true))
     )
-    face = torch.stack([data[int(row)]["mask"] == render.FACE for row in target])[:, None]  # (count, 1, H, W)
+    masks = np.stack([data[int(row)]["mask"] for row in target])  # (count, H, W)
+    face = torch.from_numpy(masks == render.FACE)[:, None]  # (count, 1, H, W)
     flat = (x_target * face).sum((2, 3), keepdim=True) / face.sum((2, 3), keepdim=True).clamp(min=1)
     face_error, flat_error = (
         ((x - x_target).square() * face).sum().item() / (3 * face.sum().item()) for x in (x_self, flat)
