@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from experiments.rivals.faceswap import hull_mask
 from experiments.rivals.loop import Pairs, Rival, judged_rows, make_pairs
-from smoothswap_lib import evaluation, generator, layers, losses, profiles, render, training
+from smoothswap_lib import evaluation, generator, layers, losses, profiles, training
 
 BATCH = 32  # pairs at a time
+INNER = slice(17, 68)  # landmarks of brows, nose, eyes and mouth
 
 
 @torch.inference_mode()
@@ -31,8 +33,8 @@ def self_check(rival: Rival, data, embedder: nn.Module, count: int = 96, seed: i
 
     1. Given one picture as source and target, its swap is nearer to that picture than a picture of another
        person is.
-    2. That swap has a face: inside the face it is nearer to the picture than the face's mean color is.
-       Without this, a gray spot pasted into the target passes.
+    2. That swap has a face: in the hull of brows, nose, eyes and mouth it is nearer to the picture than the
+       hull's mean color is. Without this, a gray spot pasted into the target passes.
     3. By the embedder that trained it, its swaps of two people are nearer to the source than the targets are:
        the 95 % interval of the cosine's gain, over redrawn sources, is above 0.
 
@@ -49,8 +51,8 @@ def self_check(rival: Rival, data, embedder: nn.Module, count: int = 96, seed: i
         (a - b).square().mean().item()
         for a, b in ((x_self, x_target), (x_source, x_target), (x_swap, x_true), (x_target, x_true))
     )
-    masks = np.stack([data[int(row)]["mask"] for row in target])  # (count, H, W)
-    face = torch.from_numpy(masks == render.FACE)[:, None]  # (count, 1, H, W)
+    inner = (torch.from_numpy(data.landmarks(row)[INNER]) for row in target)
+    face = torch.stack([hull_mask(points, data.size) for points in inner])[:, None]  # (count, 1, H, W)
     flat = (x_target * face).sum((2, 3), keepdim=True) / face.sum((2, 3), keepdim=True).clamp(min=1)
     face_error, flat_error = (
         ((x - x_target).square() * face).sum().item() / (3 * face.sum().item()) for x in (x_self, flat)
