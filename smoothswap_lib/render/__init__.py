@@ -3,6 +3,7 @@
 from smoothswap_lib.render.scene import (
     KNEE,
     Rendering,
+    landmarks,
     render,
     render_with_truth,
     shoulder,

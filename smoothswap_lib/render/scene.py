@@ -5,6 +5,7 @@ Depends on traits, head, hair, beard, skin, eyes, wardrobe, backdrop, lighting, 
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -88,6 +89,18 @@ def render_with_truth(
     return Rendering(
         _develop(scene, attributes, size, seed, denoised), _mask(scene, size), frame.landmarks(size)
     )
+
+
+def landmarks(identity: Identity, state: State, attributes: Attributes, size: int = 64) -> np.ndarray:
+    """(68, 2) float32 pixels: the landmarks that `render_with_truth` would give, without a picture."""
+    head = _landmark_head()
+    points = head.deform(identity, state, attributes)[head.landmarks]
+    return _frame(turn(points, attributes), attributes).landmarks(size)
+
+
+@lru_cache(maxsize=1)
+def _landmark_head():
+    return load_head(str(data_folder() / "head_model.npz")).only_landmarks()
 
 
 @dataclass(frozen=True)
