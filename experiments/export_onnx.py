@@ -35,7 +35,7 @@ OPSET = 18
 
 
 def graph_of(network: nn.Module, inputs: dict[str, torch.Tensor], output: str):
-    """The network as an `onnx.ModelProto` for inputs of exactly these shapes, its weights in single precision.
+    """The network as an `onnx.ModelProto` for inputs of exactly these shapes, weights in single precision.
 
     The exporter's own optimizer merges batch norm into kernels, which half precision then no longer holds
     exactly. So it stays off where there is batch norm; a runtime merges them when it loads the file.
@@ -75,9 +75,9 @@ def halve(model) -> None:
     model.graph.node.extend(nodes)
 
 
-def test_pairs(count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sources and targets drawn with seed 0, (count, 3, 64, 64) each in [-1, 1]; nobody is swapped with himself."""
-    test = TrueSwap("test", size=64)
+def draw_pairs(count: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sources and targets of the test split, drawn with seed 0: (count, 3, size, size) in [-1, 1]."""
+    test = TrueSwap("test", size=size)
     matrix = test.matrix_indices()
     rng = np.random.default_rng(0)
     people, columns = matrix.shape
@@ -92,7 +92,7 @@ def differences(embedder: nn.Module, generator: nn.Module, content: dict[str, by
     """The largest absolute difference from PyTorch over test pairs, of vectors and of swaps."""
     import onnxruntime
 
-    x_source, x_target = test_pairs(pairs)
+    x_source, x_target = draw_pairs(pairs, generator.size)
     run = {
         name: onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
         for name, data in content.items()
@@ -161,7 +161,7 @@ def work(options: argparse.Namespace) -> None:
 def main(arguments=None) -> int:
     parser = parser_of(__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write into")
-    parser.add_argument("--weights", default="swapper", help="of a generator: a shipped name, a run or a file")
+    parser.add_argument("--weights", default="swapper", help="a generator: shipped name, run or file")
     parser.add_argument("--pairs", type=int, default=PAIRS, help="of test faces to compare on")
     return exit_code(work, parser.parse_args(arguments))
 

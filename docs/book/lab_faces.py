@@ -81,7 +81,8 @@ def facts(cast: Cast, test: TrueSwap, weights: str = "swapper") -> dict:
     eyes, mouth : their mean heights in these pictures, 0 at the top and 1 at the bottom
     mark : of the hidden mark, for each bit the places of its coefficients, their weights, and the bit's sign
     """
-    embedder = checkpoints.load_embedder(checkpoints.read_metadata(checkpoints.weights_path(weights))["embedder"])
+    told = checkpoints.read_metadata(checkpoints.weights_path(weights))
+    embedder = checkpoints.load_embedder(told["embedder"])
     x_source = cast.x_source.repeat_interleave(TARGETS, 0)  # (SOURCES * TARGETS, 3, size, size)
     x_target, x_true = cast.x_target.repeat(SOURCES, 1, 1, 1), cast.x_true.flatten(0, 1)
     x_swap = checkpoints.swap(x_source, x_target, weights)

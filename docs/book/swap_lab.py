@@ -1,7 +1,7 @@
 """The swap lab in the book: what its page loads, and the page with or without it.
 
 The networks run in the reader's browser, so they, their runtime and the faces lie beside the page, each as a
-script that hands over compressed bytes: a script can be loaded from a disk, too, where a page may not read files.
+script that hands over compressed bytes: from a disk, too, a page may load scripts, while it may not read files.
 """
 
 import base64
@@ -23,7 +23,12 @@ PAGE = "docs/swap_lab.md"
 BEGIN, END = "<!-- lab -->", "<!-- end of lab -->"
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 # The page may open no connection: what it loads are scripts beside it, and the browser holds it to that.
-POLICY = "---\nmyst:\n  html_meta:\n    \"http-equiv=Content-Security-Policy\": \"connect-src 'none'\"\n---\n"
+POLICY = """---
+myst:
+  html_meta:
+    "http-equiv=Content-Security-Policy": "connect-src 'none'"
+---
+"""
 
 
 class NotBuilt(RuntimeError):

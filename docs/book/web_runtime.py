@@ -38,7 +38,7 @@ def tarball(cache: Path = CACHE) -> Path:
     if not path.is_file():
         npm = shutil.which("npm")
         if npm is None:
-            raise NoRuntime(f"{PACKAGE} {VERSION} was not at hand, and npm, which fetches it, is not installed")
+            raise NoRuntime(f"npm, which fetches {PACKAGE} {VERSION}, is not installed")
         cache.mkdir(parents=True, exist_ok=True)
         command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--fetch-retries=0", f"--pack-destination={cache}"]
         try:
@@ -62,7 +62,7 @@ def main() -> int:
     try:
         print(f"{tarball()} is there")
     except NoRuntime as reason:
-        print(f"the book's swap lab will not be built, because {reason}")
+        print(f"the book will have no swap lab, because {reason}")
     return 0
 
 
