@@ -1,7 +1,7 @@
 """The swap lab in the book: what its page loads, and the page with or without it.
 
 The networks run in the reader's browser, so they, their runtime and the faces lie beside the page, each as a
-script that hands over compressed bytes: from a disk, too, a page may load scripts, while it may not read files.
+script that hands over compressed bytes: from a disk, too, a page may load scripts, but may not read files.
 """
 
 import base64
