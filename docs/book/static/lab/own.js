@@ -12,6 +12,7 @@
   SwapLab.own = (changed) => {
     const canvas = element("lab-photo"), uses = new Set();
     const tell = () => uses.forEach((use) => changed(crop(), use));
+    element("lab-file").disabled = false;
     element("lab-file").addEventListener("change", async (event) => {
       const [file] = event.target.files;
       if (!file) return;
