@@ -47,7 +47,7 @@ def make(cache: Path) -> Path:
     """`cache`/lab, made anew when its runtime, its weights or the code here changed."""
     lacking = [name for name in NEEDED if find_spec(name) is None]
     if lacking:
-        raise NotBuilt(f"{', '.join(lacking)} is not installed (pip install -r requirements-book.txt)")
+        raise NotBuilt(f"it needs {', '.join(lacking)} (pip install -r requirements-book.txt)")
     web_runtime.tarball(cache)
     folder, stamp = cache / "lab", stamp_of()
     if folder.is_dir() and (folder / "stamp.txt").read_text(encoding="utf-8") == stamp:

@@ -128,7 +128,7 @@ def test_swaps_and_the_walk_are_pytorchs(driver, address, networks, cast):
     middle = swapped(networks, slerp(z_a, z_c, 0.5), cast.x_target)
     assert largest(shown(driver, "swap"), middle) <= 1
     named = driver.find_element("css selector", "[data-kind=true]").get_attribute("aria-label")
-    assert named == "true swap: not known here"
+    assert named == "true swap: none"
     after(driver, lambda: ratio.send_keys(END))
     true = np.stack([figures.to_pixels(x) for x in cast.x_true[2]])
     assert largest(shown(driver, "true"), true) == 0, "at the other end the truth is known again"

@@ -109,12 +109,11 @@
   }
 
   function fill(canvas, image) {
-    const figure = canvas.parentElement;
-    figure.classList.toggle("lab-unknown", !image);
     if (image) SwapLab.paint(canvas, image);
-    else canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
+    else canvas.width = canvas.height = SwapLab.facts.size; // an empty place
     const name = canvas.dataset.kind === "true" ? "true swap" : "paint bucket";
-    canvas.setAttribute("aria-label", image ? name : `${name}: not known here`);
+    canvas.setAttribute("aria-label", image ? name : `${name}: none`);
+    canvas.nextSibling.textContent = image ? name : `${name}: none`;
   }
 
   function time(milliseconds) {
