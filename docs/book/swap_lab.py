@@ -68,8 +68,8 @@ def stamp_of() -> str:
     """A hash of all that the lab is made of."""
     here = Path(__file__).parent
     code = [here / "swap_lab.py", here / "lab_faces.py", here / "web_runtime.py", EXPORT]
-    weights = sorted((ROOT / "data" / "checkpoints").glob("*.safetensors"))
-    parts = [hashlib.sha256(path.read_bytes()).hexdigest() for path in [*code, *weights]]
+    data = [ROOT / "data" / "SHA256SUMS", *sorted((ROOT / "data" / "checkpoints").glob("*.safetensors"))]
+    parts = [hashlib.sha256(path.read_bytes()).hexdigest() for path in [*code, *data]]
     return hashlib.sha256("".join([web_runtime.SHA512, *parts]).encode()).hexdigest()
 
 
