@@ -18,14 +18,15 @@ def test_a_package_with_another_hash_is_thrown_away(tmp_path):
     assert not path.exists()
 
 
-def test_without_npm_or_without_a_network_the_reason_is_given(tmp_path, monkeypatch, capsys):
-    # the tests have no network
-    expected = "could not fetch" if web_runtime.shutil.which("npm") else "not installed"
-    with pytest.raises(web_runtime.NoRuntime, match=expected):
-        web_runtime.tarball(tmp_path)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(web_runtime.NoRuntime, match="npm, .* is not installed"):
-        web_runtime.tarball(tmp_path)
+def test_without_npm_or_without_a_network_the_reason_is_given(tmp_path, monkeypatch):
+    def no_network(command, **_):
+        raise web_runtime.subprocess.CalledProcessError(1, command)
+
+    monkeypatch.setattr(web_runtime.subprocess, "run", no_network)
+    for npm, reason in (("npm", "npm could not fetch"), (None, "npm, .* is not installed")):
+        monkeypatch.setattr(web_runtime.shutil, "which", lambda _, npm=npm: npm)
+        with pytest.raises(web_runtime.NoRuntime, match=reason):
+            web_runtime.tarball(tmp_path)
 
 
 def test_the_page_says_in_one_sentence_why_there_is_no_lab():
