@@ -50,6 +50,7 @@ solutions: $(READY)  ## write the solved notebooks, into build/solutions/
 
 book: $(BOOK_READY)  ## build the web site of the course from its saved outputs, into build/book/html/
 	$(call step,building the book,$(BIN)/python docs/book/book.py)
+	@grep -h "^the swap lab was not built" build/step.log || true
 	@echo "open $(CURDIR)/build/book/html/index.html"
 
 badges: $(READY)  ## write the repository's new address, REPO=owner/name, into every badge and link
@@ -82,7 +83,9 @@ $(READY): requirements.txt pyproject.toml | $(BIN)/python
 	$(call step,preparing the fonts,$(BIN)/python -c "import matplotlib.font_manager")
 	@touch $@
 
-# Into the same environment: what the book adds changes no pin of requirements.txt.
+# Into the same environment: what the book adds changes no pin of requirements.txt. The swap lab's runtime comes from
+# npm; without it the book is built, and tested, without the lab.
 $(BOOK_READY): requirements-book.txt | $(READY)
 	$(call step,installing requirements-book.txt,$(BIN)/python -m pip install -c requirements.txt -r $<)
+	@$(BIN)/python docs/book/web_runtime.py
 	@touch $@

@@ -15,6 +15,7 @@ LONG_FILES = (
     "test_notebooks.py",
     "test_lab_browser.py",
     "test_book_browser.py",
+    "test_swap_lab_browser.py",
     "test_run_folder.py",
     "test_costs.py",
     "test_processes.py",

@@ -107,7 +107,8 @@ def test_pins_are_a_complete_closure():
 
 def test_the_books_packages_are_pinned_apart_and_are_a_closure():
     extra, base = pins("requirements-book.txt"), pins()
-    wanted = by_name(PROJECT["optional-dependencies"]["book"])
+    extras = PROJECT["optional-dependencies"]
+    wanted = by_name([*extras["book"], *extras["web"]])
     assert not set(extra) & set(base) and set(wanted) <= set(extra)
     if book.missing():
         pytest.skip(book.missing())

@@ -3,7 +3,8 @@
     python docs/book/book.py [--out build/book]
 
 The notebooks are not run. `OUT/source` gets copies that are prepared for the web (`pages.py`), `OUT/html` the
-site. It needs no network, neither to be built nor to be read.
+site. It needs no network, neither to be built nor to be read; without one, and without what an earlier build
+fetched, its swap lab (`swap_lab.py`) is left out.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import nbformat
 import pages
+import swap_lab
 
 ROOT = Path(__file__).resolve().parents[2]
 # Parts of the course by the numbers of their notebooks; a notebook that is there has its place in one.
@@ -28,6 +30,7 @@ PARTS = (
     ("In use", range(11, 100)),
 )
 BESIDE = (
+    swap_lab.PAGE,
     "docs/glossary.md",
     "docs/reading.md",
     "docs/teaching.md",
@@ -63,8 +66,11 @@ def missing() -> str:
     return f"needs {', '.join(lacking)}: pip install -r requirements-book.txt" if lacking else ""
 
 
-def prepare(source: Path, root: Path = ROOT) -> pages.Book:
-    """Write the book's sources into an empty folder; the book that they make."""
+def prepare(source: Path, root: Path = ROOT, no_lab: str = "") -> pages.Book:
+    """Write the book's sources into an empty folder; the book that they make.
+
+    `no_lab` says why the swap lab is not in it, if it is not.
+    """
     parts = contents(root)
     names = [name for _, part in parts for name in part]
     reading = root / "docs" / "reading.md"
@@ -79,7 +85,9 @@ def prepare(source: Path, root: Path = ROOT) -> pages.Book:
             nbformat.write(notebook, out)
         else:
             text = pages.without_badges((root / name).read_text(encoding="utf-8"))
-            out.write_text(pages.link(text, name, book), encoding="utf-8")
+            text = pages.link(text, name, book)
+            text = swap_lab.page(text, no_lab) if name == swap_lab.PAGE else text
+            out.write_text(text, encoding="utf-8")
     readme = (root / pages.FRONT).read_text(encoding="utf-8")
     (source / "index.md").write_text(pages.front(readme, parts, book), encoding="utf-8")
     for name in book.pictures:
@@ -105,11 +113,15 @@ def main(arguments=None) -> int:
     out = parser.parse_args(arguments).out.resolve()
     if missing():
         raise SystemExit(missing())
+    lab, reason = swap_lab.built()
+    if reason:
+        print(f"the swap lab was not built, because {reason}", file=sys.stderr)
     try:
-        prepare(out / "source")
+        prepare(out / "source", no_lab=reason)
     except pages.NoAltText as error:
         raise SystemExit(str(error)) from None
     render(out / "source", out / "html")
+    swap_lab.install(out / "html", lab)
     return 0
 
 

@@ -45,7 +45,7 @@ def chance_of(least_bits: int = LEAST_BITS) -> float:
 
 
 @lru_cache(maxsize=1)
-def _pattern() -> tuple[np.ndarray, np.ndarray]:
+def pattern() -> tuple[np.ndarray, np.ndarray]:
     """Coefficients (32, n) of each bit and their weights (32, n), of unit length a bit."""
     distance = np.hypot(*np.mgrid[:GRID, :GRID]).ravel()
     inside = np.flatnonzero((distance >= BAND[0]) & (distance < BAND[1]))
@@ -92,7 +92,7 @@ def _check(image) -> np.ndarray:
 
 def bit_sums(image: np.ndarray) -> np.ndarray:
     """(32,) sums, in gray levels, whose signs are the bits of (H, W, 3) uint8."""
-    places, weights = _pattern()
+    places, weights = pattern()
     return (dctn(_luma(image), norm="ortho").ravel()[places] * weights).sum(axis=1)
 
 
@@ -119,7 +119,7 @@ def embed(image: np.ndarray) -> np.ndarray:
         raise ValueError(f"a mark needs {GRID} pixels a side, this picture has {width} x {height}")
     if height * width > LARGE:
         return _embed_large(image)
-    places, weights = _pattern()
+    places, weights = pattern()
     exact, marked, contrast = image.astype(np.float32), image, _contrast(_luma(image))
     for _ in range(ROUNDS):
         lacking = np.maximum(MARGIN - BITS * bit_sums(marked), 0)

@@ -1,4 +1,4 @@
-"""The front page: its numbers, pictures, commands and links; and the workflow, which never ran."""
+"""The front page: its numbers, pictures, commands and links; and the workflows, which never ran."""
 
 import re
 import subprocess
@@ -126,9 +126,10 @@ def test_the_first_cell_takes_what_is_newest(tmp_path):
     assert (tmp_path / "course" / "state").read_text(encoding="utf-8") == "newer"
 
 
-@pytest.fixture(scope="module")
-def workflow():
-    return yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8"))
+@pytest.fixture(scope="module", params=("test", "pages"))
+def workflow(request):
+    path = ROOT / ".github" / "workflows" / f"{request.param}.yml"
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def test_the_workflow_names_only_what_is_there(workflow):

@@ -43,3 +43,10 @@ def until(condition, what):
 def errors(driver):
     """What the console has complained of since it was asked last."""
     return [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+def drag(driver, element, begin, by):
+    """A mouse that is pressed `begin` pixels off the element's middle, moved `by` pixels and released."""
+    chains = pytest.importorskip("selenium.webdriver").ActionChains(driver)
+    chains.move_to_element_with_offset(element, *begin).click_and_hold().move_by_offset(*by)
+    return chains.release()

@@ -80,7 +80,7 @@ def test_the_mark_costs_little(swaps, marked):
 
 def test_every_bits_sum_reaches_its_margin(swaps, marked):
     """Against DCT coefficients computed here, one by one."""
-    places, weights = watermark._pattern()
+    places, weights = watermark.pattern()
     assert len(np.unique(places)) == places.size
     y, x = np.divmod(places, 64)
     assert ((np.hypot(x, y) >= 10) & (np.hypot(x, y) < 32)).all()
