@@ -24,16 +24,15 @@ ABOUT = {  # what the claims of a place in the paper say, taken together
     "Sec. 5.4, Fig. 7": "the swapper trains faster with it, and changes less of the target",
     "Table 1": "best Overall score of all systems",
 }
-SCORES = {  # column of swappers.json -> heading
-    "error_over_copying": "error to the true swap",
-    "identity_r_judge": "identity",
-    "identity_r_sface": "identity, SFace",
-    "shape_r": "shape",
-    "expression_r": "expression",
-    "pose_r": "pose",
+SCORES = {  # column of shipped.json -> heading
+    "error_over_copying": "error, all",
+    "error_over_copying_face": "error, face",
+    "cos_source_judge": "a judge of renders: to the source",
+    "cos_target_judge": "to the target",
+    "cos_source_sface": "SFace: to the source",
+    "cos_target_sface": "to the target",
+    "nearer_to_source_sface": "nearer to the source",
 }
-# The best value in each column of the paper's Table 1: VGG-R, Shp-R, Expr-R and Pose-R.
-PAPERS_BEST = ("–", "0.421", "0.421", "0.403", "0.436", "0.381")
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -55,15 +54,16 @@ def claims() -> str:
 
 
 def scores() -> str:
-    """The shipped swapper between its floor and its ceiling, by judges that took no part in its training."""
-    measured = json.loads((data_folder() / "swappers.json").read_text(encoding="utf-8"))
-    systems = {
-        "the target, handed back": measured["floors"]["copy target"],
-        "**shipped swapper**": measured["systems"]["swapper"],
-        "true swap": measured["floors"]["true swap"],
-    }
-    rows = [[name, *(f"{found[score]:.3f}" for score in SCORES)] for name, found in systems.items()]
-    rows.append(["*paper's best, other data and judges*", *(f"*{best}*" for best in PAPERS_BEST)])
+    """The shipped swapper between its floors and the truth, by judges that took no part in its training."""
+    measured = json.loads((data_folder() / "shipped.json").read_text(encoding="utf-8"))
+
+    def cell(score: str, value: float) -> str:
+        return f"{value:.0%}" if score.startswith("nearer") else f"{value:.2f}"
+
+    rows = [
+        [f"**{name}**" if name == "swapper" else name, *(cell(score, found[score]) for score in SCORES)]
+        for name, found in measured["systems"].items()
+    ]
     return table(["", *SCORES.values()], rows)
 
 

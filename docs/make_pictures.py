@@ -32,7 +32,7 @@ TILE = 1.28  # inches: at 100 dots an inch two screen pixels a pixel
 
 def draw_people(columns: int) -> tuple[datasets.TrueSwap, np.ndarray, np.ndarray]:
     """The test split; people and pictures of sources and targets, (2, columns) each; nobody comes twice."""
-    test = datasets.TrueSwap("test")
+    test = datasets.TrueSwap("test", size=64)
     people, pictures = test.matrix_indices().shape
     rng = np.random.default_rng(SEED)
     drawn = rng.permutation(people)[: 2 * columns].reshape(2, -1)
@@ -87,7 +87,7 @@ def walk_frames() -> Iterator[list[list]]:
     test, people, pictures = draw_people(max(NUM_SOURCES, NUM_TARGETS))
     x_source, x_target = (test.image_batch(test.matrix_indices()[p, k]) for p, k in zip(people, pictures))
     x_source, x_target = x_source[:NUM_SOURCES], x_target[:NUM_TARGETS]
-    embedder, generator = load_embedder("supcon"), load_generator("swapper")
+    embedder, generator = load_embedder(), load_generator()
     with torch.no_grad():
         z = embedder(x_source)  # (NUM_SOURCES, dim)
     for leg in range(NUM_SOURCES):

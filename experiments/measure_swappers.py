@@ -53,14 +53,16 @@ FLOORS = ("copy target", "copy source", "true swap")
 class Pairs:
     """The swaps that are asked for, their answers, and who takes part in them."""
 
-    def __init__(self, data: TrueSwap, seed: int = 0) -> None:
+    def __init__(self, data: TrueSwap, seed: int = 0, count: int | None = None) -> None:
         rng, matrix = np.random.default_rng(seed), data.matrix_indices()
         people, columns = matrix.shape
         source, to_column = (part.ravel() for part in np.indices((people, columns)))
         target = (source + rng.integers(1, people, size=source.shape)) % people
         from_column = (to_column + rng.integers(1, columns, size=source.shape)) % columns
-        self.people = source, target
-        self.rows = matrix[source, from_column], matrix[target, to_column], matrix[source, to_column]
+        some = slice(None) if count is None else rng.permutation(len(source))[:count]
+        self.data, self.people = data, (source[some], target[some])
+        rows = matrix[source, from_column], matrix[target, to_column], matrix[source, to_column]
+        self.rows = tuple(part[some] for part in rows)
         self.x_source, self.x_target, self.x_true = (data.image_batch(part) for part in self.rows)
         self.mask_target, self.mask = (data.masks[part] for part in self.rows[1:])
         self.landmarks = [data.landmarks(int(row)) for row in self.rows[2]]

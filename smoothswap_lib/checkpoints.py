@@ -232,7 +232,7 @@ def weights_path(name: str | Path) -> Path:
     )
 
 
-def load_embedder(name: str | Path = "supcon") -> Embedder:
+def load_embedder(name: str | Path = "robust") -> Embedder:
     """A trained embedder, in eval mode on the CPU: of a shipped name, a run's folder or a file."""
     return _build(weights_path(name), Embedder)
 

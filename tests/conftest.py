@@ -47,7 +47,7 @@ def fixed_seed():
 
 @pytest.fixture(scope="session")
 def test_split():
-    return TrueSwap("test")
+    return TrueSwap("test", size=64)
 
 
 @pytest.fixture(scope="session")

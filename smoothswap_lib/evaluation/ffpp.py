@@ -200,7 +200,7 @@ def score_folder(
     root: str | Path,
     compression: str = "c23",
     frames: int = 10,
-    embedders: Sequence[str] = ("supcon",),
+    embedders: Sequence[str] = ("robust",),
     faces: str = "auto",
     size: int = 64,
     reader: Reader | None = None,
@@ -254,7 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("root", type=Path, metavar="ROOT", help="the folder above original_sequences")
     command.add_argument("--compression", default="c23", help="c0, c23 or c40 (default: c23)")
     command.add_argument("--frames", type=int, default=10, help="of each clip (default: 10)")
-    command.add_argument("--embedders", nargs="+", default=["supcon"], help="judges of identity")
+    command.add_argument("--embedders", nargs="+", default=["robust"], help="judges of identity")
     command.add_argument("--faces", choices=FACES, default="auto", help="auto: square frames are face crops")
     command.add_argument("--out", type=Path, help="write the table as CSV, too")
     options = parser.parse_args(arguments)

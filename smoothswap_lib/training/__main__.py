@@ -117,8 +117,8 @@ def _parser() -> argparse.ArgumentParser:
         help="embedder: the same as --data, such as the folder of VGGFace2; swapper: take source images from "
         "here, and targets only from --faces (the paper names FFHQ alone for its generator)",
     )
-    weights = "swapper only: a shipped name, a run's folder or a .safetensors file (default: supcon)"
-    parser.add_argument("--embedder", default="supcon", help=weights)
+    weights = "swapper only: a shipped name, a run's folder or a .safetensors file (default: robust)"
+    parser.add_argument("--embedder", default="robust", help=weights)
     card = "when done, write data/checkpoints/NAME.safetensors and its model card NAME.md"
     parser.add_argument("--ship", metavar="NAME", help=card)
     return parser

@@ -12,10 +12,6 @@ from smoothswap_lib.files import data_folder
 from smoothswap_lib.profiles import Profile
 from smoothswap_lib.training.run_folder import RunError
 
-# At these sizes the splits that ship are the third edition's (data/trueswap128, which holds 64 px, too), at
-# other ones the second's (data/trueswap64). 64 moves here when the last notebook has moved.
-THIRD_EDITION_SIZES = (128,)
-
 
 def apply_settings(profile: Profile, task: str, settings: list[str]) -> Profile:
     """The profile with NAME=VALUE texts applied, each to the task's config or else to the profile itself.
@@ -72,11 +68,9 @@ def _shipped_split(split: str, size: int):
     if Path(split).is_dir():
         text = f"{split} is the shipped TrueSwap split, not the folder here: write ./{split} for that one"
         warnings.warn(text, stacklevel=3)
-    if size not in THIRD_EDITION_SIZES:
-        return datasets.TrueSwap(split)
     if not (data_folder() / "trueswap128").is_dir():
         raise RunError(
-            f"{size} px images ship in {data_folder() / 'trueswap128'}, which is not there: get the "
+            f"the images ship in {data_folder() / 'trueswap128'}, which is not there: get the "
             "repository with its third edition, or give --data a folder."
         )
     return datasets.TrueSwap(split, size=size)

@@ -54,7 +54,7 @@ def train_swapper(
     profile: Profile,
     out: str | Path,
     data="train",
-    embedder: str | Path | Embedder = "supcon",
+    embedder: str | Path | Embedder = "robust",
     seed: int = 0,
     resume: bool = False,
     progress: bool = True,

@@ -66,8 +66,8 @@ def test_the_true_swap_ranks_best(root, reader):
     assert set(table.index) == {"TrueSwap", "Ours", "CopyTarget", "CopySource"}
     assert (table.clips == len(PAIRS)).all() and (table.frames == 36).all()
     assert table.overall.idxmin() == "TrueSwap"
-    assert table.identity_r_supcon["TrueSwap"] < 0.5 < table.identity_r_supcon["CopyTarget"]
-    assert table.identity_r_supcon["TrueSwap"] < table.identity_r_supcon["Ours"]
+    assert table.identity_r_robust["TrueSwap"] < 0.5 < table.identity_r_robust["CopyTarget"]
+    assert table.identity_r_robust["TrueSwap"] < table.identity_r_robust["Ours"]
     assert table.pose["TrueSwap"] == 0 and table.pose_r["CopySource"] == 1
     assert table.change["CopyTarget"] == 0 < table.change["TrueSwap"] < table.change["CopySource"]
 
@@ -77,7 +77,7 @@ def test_the_command_prints_and_writes_the_table(root, tmp_path, capsys, monkeyp
     out = tmp_path / "table.csv"
     assert ffpp.main(["ffpp", str(root), "--frames", "2", "--out", str(out)]) == 0
     shown = capsys.readouterr()
-    assert "identity_r_supcon" in shown.out and align_folder.INSTALL in shown.err
+    assert "identity_r_robust" in shown.out and align_folder.INSTALL in shown.err
     table = pd.read_csv(out, index_col="method")
     assert table.frames["Ours"] == 12 and "pose" not in table
 
