@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--swapper", default="swapper", help="a shipped name, a run's folder or a file")
     parser.add_argument("--judge", default="printed", help="an embedder that took no part in the training")
-    parser.add_argument("--pairs", type=int, default=768)
+    parser.add_argument("--pairs", type=int, default=576)
     parser.add_argument("--photographs", action="store_true", help='SFace, too (needs the extra "judges")')
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="JSON to write (default: printed)")
