@@ -60,7 +60,7 @@ def seconds_a_step(variants: list[str], profile: profiles.Profile, repeats: int)
 def work(options: argparse.Namespace) -> None:
     """What the command does."""
     profile = profiles.get(options.profile)
-    train, test = training.open_data(options.train, "swapper", profile.size), TrueSwap(options.split)
+    train, test = training.open_data(options.train, "swapper", profile.size), TrueSwap(options.split, size=profile.size)
     pairs = Pairs(test)
     curves = {}
     for text in options.variants:

@@ -52,8 +52,6 @@ def work(options: argparse.Namespace) -> None:
         for judge, embed in judges.items():
             z = known[judge] | {"swap": embed(x, pairs.landmarks)}
             scores[name] |= by_identity(pairs, z, judge)
-            nearer = (z["swap"] * z["source"]).sum(1) > (z["swap"] * z["target"]).sum(1)
-            scores[name][f"nearer_to_source_{judge}"] = float(nearer.float().mean())
     about = {"swapper": options.swapper, "steps": int(metadata["steps"]), "embedder": metadata["embedder"]}
     about |= {"judge": options.judge, "pairs": len(pairs.x_true), "weights": metadata["tensor_hash"][:16]}
     write_result(about | {"systems": scores}, options.out)

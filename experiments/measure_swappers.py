@@ -121,6 +121,7 @@ def by_identity(pairs: Pairs, z: dict[str, Tensor], name: str) -> dict:
         f"cos_target_{name}": float(cos_target.mean()),
         f"identity_{name}": float((z["swap"] - z["source"]).norm(dim=1).double().mean()),
         f"identity_r_{name}": float(np.nanmean(relative)),
+        f"nearer_to_source_{name}": float((cos_source > cos_target).mean()),
         f"moved_toward_source_{name}": float(
             (cos_source > (z["target"] * z["source"]).sum(1).double().numpy()).mean()
         ),

@@ -71,7 +71,7 @@ def work(options: argparse.Namespace) -> None:
     results = {}
     profile = apply_settings(profiles.get(options.profile), "embedder", options.set)
     train = training.open_data(options.train, "embedder", profile.size)
-    judge = Judge(TrueSwap(options.test), train)
+    judge = Judge(TrueSwap(options.test, size=profile.size), train)
     # Seed by seed, so that a comparison exists as soon as possible.
     for seed, loss in ((seed, loss) for seed in options.seeds for loss in options.losses):
         started = time.monotonic()

@@ -98,7 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--rivals", nargs="+", default=names, choices=names, metavar="NAME", help=f"of {', '.join(names)}"
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--embedder", default="supcon", help="a shipped name, a run's folder or a file")
+    parser.add_argument("--embedder", default="robust", help="a shipped name, a run's folder or a file")
     parser.add_argument("--profile", default="laptop", choices=profiles.names())
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="of the profile, for all"

@@ -149,12 +149,11 @@ class Lab:
         ends = torch.stack([self.face(a), self.face(b)])
         own_pictures = [i for i, (person, _) in enumerate(self.gallery) if person in (a[0], b[0])]
         points, nearest = {}, {}
-        for name in dict.fromkeys((self.own, *JUDGES)):
-            if name in self.embedders:
-                points[name] = smoothness.slerp(*evaluation.embed(ends, self.embedders[name]), r)  # (dim,)
-                gallery, excluded = self._gallery(name), torch.tensor([own_pictures])
-                index, _ = smoothness.nearest(points[name][None], gallery, excluded)
-                nearest[name] = self.gallery[int(index)]
+        for name, embedder in self.embedders.items():
+            points[name] = smoothness.slerp(*evaluation.embed(ends, embedder), r)  # (dim,)
+            gallery, excluded = self._gallery(name), torch.tensor([own_pictures])
+            index, _ = smoothness.nearest(points[name][None], gallery, excluded)
+            nearest[name] = self.gallery[int(index)]
         return Between(self._put(points[self.own], self.face(target)), nearest)
 
     def _gallery(self, name: str) -> Tensor:

@@ -3,16 +3,11 @@
 Needs Chromium, chromedriver and the book's packages; skipped without them.
 """
 
-import functools
-import http.server
-import threading
-
 import chromium
 import pytest
 from chromium import errors, until
 
 pytestmark = chromium.MARKS
-NO_NETWORK = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 FOUND = "return [...document.querySelectorAll('#search-results li a')].map(e => e.getAttribute('href'))"
 WIDE, NARROW = (1440, 1000), (390, 844)  # a laptop's window and a phone's
 SETTLED = """
@@ -34,23 +29,14 @@ return [...document.querySelectorAll('.bd-article *')]
 
 @pytest.fixture(scope="module")
 def address(site):
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    handler = functools.partial(Quiet, directory=str(site))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with chromium.served(site) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory):
-    driver = chromium.start(tmp_path_factory.mktemp("chromium"), NO_NETWORK)
-    driver.set_script_timeout(chromium.SECONDS)
-    yield driver
-    driver.quit()
+    with chromium.offline(tmp_path_factory.mktemp("chromium")) as driver:
+        yield driver
 
 
 def resize(driver, size):

@@ -4,11 +4,8 @@ Skipped where there is no Chromium, and where the lab could not be built.
 """
 
 import base64
-import functools
-import http.server
 import io
 import re
-import threading
 
 import chromium
 import lab_faces
@@ -26,7 +23,6 @@ from smoothswap_lib.lab import watermark
 from smoothswap_lib.smoothness import slerp
 
 pytestmark = chromium.MARKS
-NO_NETWORK = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 PAGE = "docs/swap_lab.html"
 RIGHT, HOME, END = "\ue014", "\ue011", "\ue010"  # keys, as WebDriver names them
 STATE = "return document.getElementById('swap-lab').dataset.state"
@@ -47,24 +43,14 @@ def place(site):
 @pytest.fixture(scope="module")
 def address(place):
     """The site under a path of its own, as on GitHub Pages."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    handler = functools.partial(Quiet, directory=str(place.parent))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/{place.name}/{PAGE}"
-        server.shutdown()
+    with chromium.served(place.parent) as root:
+        yield f"{root}/{place.name}/{PAGE}"
 
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory):
-    driver = chromium.start(tmp_path_factory.mktemp("chromium"), NO_NETWORK)
-    driver.set_script_timeout(chromium.SECONDS)
-    yield driver
-    driver.quit()
+    with chromium.offline(tmp_path_factory.mktemp("chromium")) as driver:
+        yield driver
 
 
 @pytest.fixture(scope="module")

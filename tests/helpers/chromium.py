@@ -1,7 +1,11 @@
 """What the tests in a real browser share: headless Chromium, waiting, what its console complains of."""
 
+import functools
+import http.server
 import shutil
+import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -16,6 +20,7 @@ FLAGS = (
     "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--no-proxy-server",
 )  # fmt: skip
+NO_NETWORK = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 SECONDS = 180  # that a machine with much other work may take for one step
 
 
@@ -28,6 +33,30 @@ def start(profile, *flags):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     return webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+
+
+@contextmanager
+def offline(profile):
+    """A driver whose browser reaches this machine only."""
+    driver = start(profile, NO_NETWORK)
+    driver.set_script_timeout(SECONDS)
+    yield driver
+    driver.quit()
+
+
+@contextmanager
+def served(folder):
+    """The address under which this machine serves a folder's files."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def until(condition, what):
