@@ -60,7 +60,8 @@ def seconds_a_step(variants: list[str], profile: profiles.Profile, repeats: int)
 def work(options: argparse.Namespace) -> None:
     """What the command does."""
     profile = profiles.get(options.profile)
-    train, test = training.open_data(options.train, "swapper", profile.size), TrueSwap(options.split, size=profile.size)
+    train = training.open_data(options.train, "swapper", profile.size)
+    test = TrueSwap(options.split, size=profile.size)
     pairs = Pairs(test)
     curves = {}
     for text in options.variants:
