@@ -5,8 +5,8 @@
 Runs that were stopped go on where they stood and finished ones are not touched, so the same command is given
 again until nothing is left. The first seed's weights are shipped as `data/checkpoints/LOSS.safetensors` by
 --ship; the learning curves of all go to the file of --curves: a row every `log_every` steps, and every
-`preview_every` steps `auc`, the verification AUC over all pairs of the test split's free images, and
-`d_smooth` (r = .5) between them in a fixed gallery of two images of each train identity.
+`preview_every` steps what `vector_judge.py` asks, and `d_smooth` (r = .5) between the test split's free images
+in a fixed gallery of two images of each train identity.
 """
 
 import argparse
@@ -18,11 +18,12 @@ from pathlib import Path
 import numpy as np
 import pandas
 from command import exit_code, parser_of
-from embedding import FREE, embed_rows
+from embedding import embed_rows
 from results import write_table
 from torch import nn
+from vector_judge import VectorJudge
 
-from smoothswap_lib import evaluation, profiles, smoothness, training
+from smoothswap_lib import profiles, smoothness, training
 from smoothswap_lib.datasets import TrueSwap
 from smoothswap_lib.profiles import EMBEDDER_LOSSES
 from smoothswap_lib.training import apply_settings, ship
@@ -31,27 +32,20 @@ GALLERY_PER_IDENTITY, PAIRS = 2, 1000  # of d_smooth along training: small, for 
 
 
 class Judge:
-    """Verification AUC on the test split, over all pairs of free images or the listed pairs; d_smooth."""
+    """The learning curve's numbers: what the vector holds and where its gradient points, and d_smooth."""
 
-    def __init__(self, test: TrueSwap, train) -> None:
-        self.test, self.free = test, np.flatnonzero(test.attribute_sets == FREE)
+    def __init__(self, train: TrueSwap, test: TrueSwap, twins: TrueSwap, cache: Path) -> None:
+        self.vector = VectorJudge(train, test, twins, cache)
         order = np.random.default_rng(0).permutation(len(train))
         rank = pandas.Series(train.identities[order]).groupby(train.identities[order]).cumcount()
-        self.train, self.gallery = train, order[rank < GALLERY_PER_IDENTITY]
+        self.gallery = order[rank < GALLERY_PER_IDENTITY]
 
-    def on_the_way(self, module: nn.Module) -> Mapping[str, float]:
-        """The learning curve's number."""
-        z, identity = embed_rows(self.test, self.free, module), self.test.identities[self.free]
-        z_gallery = embed_rows(self.train, self.gallery, module)
-        smooth = smoothness.smoothness_score(z, z_gallery, 0.5, PAIRS, identity=identity)
-        return {"auc": evaluation.verification_auc(z, identity), "d_smooth": smooth.mean}
-
-    def at_the_end(self, module: nn.Module) -> Mapping[str, float]:
-        """The model card's numbers."""
-        z = embed_rows(self.test, np.arange(len(self.test)), module)
-        auc = evaluation.verification_auc_pairs(z, *self.test.pairs())
-        free = evaluation.verification_auc(z[self.free], self.test.identities[self.free])
-        return {"verification AUC, 6,000 test pairs": auc, "verification AUC, free test images": free}
+    def __call__(self, module: nn.Module) -> Mapping[str, float]:
+        """All numbers, by name."""
+        train, test, free = self.vector.train, self.vector.test, self.vector.free
+        z, z_gallery = embed_rows(test, free, module), embed_rows(train, self.gallery, module)
+        smooth = smoothness.smoothness_score(z, z_gallery, 0.5, PAIRS, identity=test.identities[free])
+        return {**self.vector(module), "d_smooth": smooth.mean}
 
 
 def curves(results: Mapping[tuple[str, int], training.TrainingResult]) -> pandas.DataFrame:
@@ -71,7 +65,8 @@ def work(options: argparse.Namespace) -> None:
     results = {}
     profile = apply_settings(profiles.get(options.profile), "embedder", options.set)
     train = training.open_data(options.train, "embedder", profile.size)
-    judge = Judge(TrueSwap(options.test, size=profile.size), train)
+    splits = (TrueSwap(folder, size=profile.size) for folder in (options.test, options.twins))
+    judge = Judge(train, *splits, options.out / "cache")
     # Seed by seed, so that a comparison exists as soon as possible.
     for seed, loss in ((seed, loss) for seed in options.seeds for loss in options.losses):
         started = time.monotonic()
@@ -82,11 +77,11 @@ def work(options: argparse.Namespace) -> None:
             train,
             seed,
             resume=True,
-            judge=judge.on_the_way,
+            judge=judge,
         )
         print(f"{folder}: {result.steps} steps, {time.monotonic() - started:.0f} s now")
         if options.ship and seed == options.seeds[0]:
-            print(f"shipped {ship(folder, loss, judge.at_the_end)}")
+            print(f"shipped {ship(folder, loss, judge)}")
         if options.curves:
             write_table(curves(results), options.curves)
 
@@ -107,6 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--train", default="train", help="a TrueSwap split or a built folder")
     parser.add_argument("--test", default="test", help="the split of the learning curves")
+    parser.add_argument("--twins", default="twins", help="the split of people who share all colors")
     parser.add_argument("--ship", action="store_true", help="ship the first seed's weights")
     parser.add_argument("--curves", type=Path, help="Parquet file of all learning curves")
     options = parser.parse_args(arguments)

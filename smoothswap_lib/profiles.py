@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 BACKBONES = ("resnet_small", "plain", "resnet50")
-EMBEDDER_LOSSES = ("supcon", "khosla", "ce_lin", "ce_arc")
+EMBEDDER_LOSSES = ("printed", "supcon", "ce_lin", "ce_arc")
 DISCRIMINATORS = ("stylegan2", "strided")
 PRECISIONS = ("no", "bf16", "fp16", "auto")
 SMALLEST_MAP = 4  # pixels; both networks end at 4 x 4 at 256 px
@@ -51,8 +51,8 @@ def _check_scalars(config: Any, may_be_zero: tuple[str, ...] = (), **choices: tu
 class EmbedderProfile:
     """The identity embedder and its training (Sec. 4.1, 5.1).
 
-    `loss` is "supcon" (the paper's equation), "khosla" (Khosla et al.'s), "ce_lin" or "ce_arc" (Table 2's
-    baselines). At the fractions `decay_at` of `steps` the learning rate is multiplied by `decay_factor`.
+    `loss` is "printed" (the paper's equation), "supcon" (Khosla et al.'s, which it cites), "ce_lin" or "ce_arc"
+    (Table 2's baselines). At the fractions `decay_at` of `steps` the learning rate is multiplied by `decay_factor`.
     `arc_scale` and `arc_margin` (radians) belong to "ce_arc" only. `color_jitter` and `gray_share` are those
     of `training.augmentation.color_factors`; 0 leaves the images as they are. `epsilon`, in gray levels of
     255, is how far `training.embedder.adversarial` may move a pixel; 0 is the paper's training. The first
@@ -62,7 +62,7 @@ class EmbedderProfile:
     backbone: str
     dim: int
     steps: int
-    loss: str = "supcon"
+    loss: str = "printed"
     temperature: float = 0.07
     arc_scale: float = 64.0
     arc_margin: float = 0.5

@@ -21,7 +21,7 @@ def test_paper_profile_has_the_numbers_of_section_5_1():
     paper = profiles.get("paper")
     embedder, swapper = paper.embedder, paper.swapper
     assert paper.size == 256
-    assert (embedder.backbone, embedder.loss, embedder.temperature) == ("resnet50", "supcon", 0.07)
+    assert (embedder.backbone, embedder.loss, embedder.temperature) == ("resnet50", "printed", 0.07)
     assert (embedder.identities_per_batch, embedder.images_per_identity, embedder.batch_size) == (32, 4, 128)
     assert (embedder.learning_rate, embedder.steps) == (1e-3, 101_000)
     assert (embedder.decay_at, embedder.decay_factor) == ((0.6, 0.75, 0.9), 0.1)

@@ -26,7 +26,7 @@ from smoothswap_lib.files import data_folder, read_numbers, verify
 from smoothswap_lib.world import masks
 
 SPLITS = ("train", "test", "twins")
-EDITION, SECOND_EDITION = "trueswap128", "trueswap64"  # the second stays until the last notebook has left it
+EDITION, SIZE = "trueswap128", 64  # the folder of what ships, and the size that the shipped weights know
 COLUMNS = ("identity", "attribute_set", "image", "mask", "landmarks")  # all others are parameters
 KINDS = {  # what is read as it is; the images and masks say themselves if they are broken
     "identity": pa.types.is_integer, "attribute_set": pa.types.is_integer, "same": pa.types.is_boolean,
@@ -43,8 +43,8 @@ class TrueSwap(Dataset):
     ----------
     split : "train", "test" or "twins" (groups of 4 who share all colors, not the bones) for what ships,
         or the folder of a built data set.
-    size : 64 or 128, pixels a side; 64 px is the 2 x 2 mean of the same image. Of a built data set: its own
-        size (the default) or half of it. A shipped split without a size is the second edition's, 64 px.
+    size : 64 or 128, pixels a side; 64 px, the default, is the 2 x 2 mean of the same image. Of a built data
+        set: its own size (the default) or half of it.
 
     Attributes
     ----------
@@ -64,8 +64,8 @@ class TrueSwap(Dataset):
 
     def __init__(self, split: str | Path, size: int | None = None):
         self.shipped = str(split) in SPLITS
-        edition = SECOND_EDITION if size is None and str(split) != "twins" else EDITION
-        self.folder = data_folder() / edition / str(split) if self.shipped else Path(split)
+        self.folder = data_folder() / EDITION / str(split) if self.shipped else Path(split)
+        size = SIZE if size is None and self.shipped else size
         if not self.shipped and not self.folder.is_dir():
             raise FileNotFoundError(
                 f"{split!s} is neither a shipped split ({', '.join(SPLITS)}) nor a folder; "
@@ -141,7 +141,7 @@ class TrueSwap(Dataset):
     def parameters(self, index: int) -> tuple[world.Identity, world.State, world.Attributes]:
         """What image `index` was rendered from: `render` gives it again but for noise and compression."""
         row = self.table.slice(range(len(self))[index], 1).to_pylist()[0]
-        return world.from_columns(second_edition(row) if "identity.hair_style" in row else row)
+        return world.from_columns(row)
 
     def matrix_indices(self) -> np.ndarray:
         """(identities, attribute sets) int64: the image of every identity under every shared attribute set.
@@ -214,25 +214,6 @@ def halved(image: np.ndarray) -> np.ndarray:
     quarters = image.astype(np.uint16)
     total = quarters[::2, ::2] + quarters[::2, 1::2] + quarters[1::2, ::2] + quarters[1::2, 1::2]
     return ((total + 2) // 4).astype(np.uint8)
-
-
-def second_edition(row: dict) -> dict:
-    """A row of the second edition as the third's: its hair was the identity's, its colors did not drift.
-
-    Rendered again it is nearly that person: what gender, age and weight do to a face is stronger today.
-    """
-    hair = ("hair_style", "hair_volume", "hair_length", "hair_curl", "parting", "fringe", "hair_seed")
-    still = ("tan", "redness", "gray", "bleach", "dye", "lipstick", "brow_pencil")
-    colors = [
-        f"{name}.{part}" for name in ("dye_color", "lipstick_color") for part in ("red", "green", "blue")
-    ]
-    camera = ("exposure", "white_balance", "tint", "grain")
-    new = {f"attributes.{name}": row[f"identity.{name}"] for name in hair}
-    new["attributes.hair_length"] += row["state.hair_length"]
-    new["state.beard_length"] = row["identity.beard_length"]
-    new |= {f"state.{name}": 0.0 for name in still} | {f"attributes.{name}": 0.0 for name in camera}
-    new |= {f"state.{name}": 0.5 for name in colors}
-    return row | new
 
 
 def _image(data) -> np.ndarray:

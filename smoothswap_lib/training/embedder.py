@@ -146,9 +146,9 @@ def batch_loss(
 
 def embedder_loss(z: Tensor, identity: Tensor, head: nn.Module | None, config: EmbedderProfile) -> Tensor:
     """The loss that the profile names: the paper's, Khosla et al.'s, or a classifier's (Table 2)."""
-    if config.loss == "supcon":
+    if config.loss == "printed":
         return losses.contrastive_loss(z, identity, config.temperature)
-    if config.loss == "khosla":
+    if config.loss == "supcon":
         return losses.supcon_loss(z, identity, config.temperature)
     return F.cross_entropy(head(z, identity), identity)
 

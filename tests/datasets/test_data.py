@@ -1,33 +1,27 @@
 """The files that ship in data/: all listed, all unchanged, small, and what the datasheet says of them."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist, pdist
 
-from smoothswap_lib import world
 from smoothswap_lib.datasets import TrueSwap
+from smoothswap_lib.datasets.trueswap import EDITION
 from smoothswap_lib.files import checked_files, data_folder, read_checksums, sha256
 from smoothswap_lib.world.masks import FACE
 
-MOST_BYTES = 195e6  # while two editions stay beside each other
-TRAIN_IDENTITIES, TEST_IDENTITIES = 1000, 96
+MOST_BYTES = 120e6
+SPLITS = {  # people, free images of each, attribute sets
+    "train": (2500, 6, 0),
+    "test": (96, 8, 24),
+    "twins": (96, 6, 0),
+}
 
 
 @pytest.fixture(scope="module")
-def train():
-    return TrueSwap("train")
-
-
-@pytest.fixture(scope="module")
-def test_split():
-    return TrueSwap("test")  # the second edition's, as `train`
-
-
-def numbers_of(split):
-    return json.loads((data_folder() / "trueswap64" / split / "build.json").read_text(encoding="utf-8"))
+def splits():
+    return {name: TrueSwap(name) for name in SPLITS}
 
 
 def identity_numbers(faces):
@@ -50,40 +44,42 @@ def test_all_of_it_is_small():
     assert sum(path.stat().st_size for path in checked_files(data_folder())) < MOST_BYTES
 
 
-def test_the_train_split_has_24_images_of_each_identity(train):
-    assert len(train) == TRAIN_IDENTITIES * 24 and train.size == 64
-    assert (np.bincount(train.identities) == [24] * TRAIN_IDENTITIES).all()
-    assert (train.attribute_sets == -1).all()
-    expected = {"split": "train", "identities": TRAIN_IDENTITIES, "images": 24, "size": 64}
-    assert numbers_of("train").items() >= expected.items()
+@pytest.mark.parametrize(("name", "numbers"), SPLITS.items())
+def test_a_split_holds_what_its_build_says(splits, name, numbers):
+    people, free, sets = numbers
+    data, build = splits[name], json.loads((data_folder() / EDITION / name / "build.json").read_text())
+    assert build.items() >= {"identities": people, "images": free, "attributes": sets, "size": 128}.items()
+    assert np.bincount(data.identities).tolist() == [free + sets] * people and data.size == 64
+    assert np.bincount(data.identities[data.attribute_sets < 0]).tolist() == [free] * people
+    if sets:
+        assert data.matrix_indices().shape == (people, sets)
 
 
-def test_the_test_split_has_a_matrix_of_24_sets_and_12_free_images_of_each_identity(test_split):
-    assert len(test_split) == TEST_IDENTITIES * (24 + 12) and test_split.size == 64
-    assert test_split.matrix_indices().shape == (TEST_IDENTITIES, 24)
-    free = test_split.identities[test_split.attribute_sets < 0]
-    assert (np.bincount(free) == [12] * TEST_IDENTITIES).all()
-
-
-def hair_of(attributes):
-    """What was the identity's in the second edition."""
-    names = ("hair_style", "hair_volume", "hair_length", "hair_curl", "parting", "fringe", "hair_seed")
-    return {name: getattr(attributes, name) for name in names}
-
-
-def test_the_matrix_holds_true_swaps(test_split):
-    indices = test_split.matrix_indices()
+def test_the_matrix_holds_true_swaps(splits):
+    data, indices = splits["test"], splits["test"].matrix_indices()
     for source, target, column in ((0, 95, 0), (20, 5, 23)):
-        truth, shown = (
-            test_split.parameters(indices[source, column]),
-            test_split.parameters(indices[target, column]),
-        )
-        assert replace(truth[2], **hair_of(shown[2])) == shown[2]
-        assert truth[:2] == test_split.parameters(indices[source, 7])[:2] != shown[:2]
+        truth, shown = (data.parameters(indices[who, column]) for who in (source, target))
+        assert truth[2] == shown[2]  # pose, light, camera, hairstyle and background are the target's
+        assert truth[:2] == data.parameters(indices[source, 7])[:2] != shown[:2]
 
 
-def test_no_identity_is_in_both_splits(train, test_split):
-    known, unknown = identity_numbers(train), identity_numbers(test_split)
+def test_twins_share_colors_hair_and_beard_in_groups_of_four_and_differ_in_bones(splits):
+    people = identity_numbers(splits["twins"]), colors_of(splits["twins"])
+    numbers, colors = (part.reshape(-1, 4, part.shape[-1]) for part in people)  # (groups, 4, ...)
+    assert (colors == colors[:, :1]).all() and len(np.unique(colors[:, 0], axis=0)) == len(colors)
+    assert all(pdist(group[:, 4:]).min() > 1 for group in numbers)
+
+
+def colors_of(faces):
+    """(identities, numbers): skin, hair, eyes and the beard's style."""
+    first = [int(np.flatnonzero(faces.identities == i)[0]) for i in np.unique(faces.identities)]
+    people = [faces.parameters(i)[0] for i in first]
+    styles = sorted({p.beard_style for p in people})
+    return np.array([[p.melanin, *p.hair, *p.iris, styles.index(p.beard_style)] for p in people])
+
+
+def test_no_identity_is_in_both_splits(splits):
+    known, unknown = (identity_numbers(splits[name]) for name in ("train", "test"))
     scale = known.std(0)
     known, unknown = known / scale, unknown / scale
     across, within = cdist(unknown, known), pdist(known)
@@ -91,36 +87,15 @@ def test_no_identity_is_in_both_splits(train, test_split):
     assert across.min() > 0.9 * within.min() > 3
 
 
-def test_every_image_is_another(train, test_split):
-    images = np.concatenate([train.images.numpy(), test_split.images.numpy()])
+def test_every_image_is_another(splits):
+    images = np.concatenate([data.images.numpy() for data in splits.values()])
     assert len({image.tobytes() for image in images}) == len(images)
 
 
-def test_landmarks_and_masks_agree(train):
-    inside = []
+def test_landmarks_and_masks_agree(splits):
+    train, inside = splits["train"], []
     for index in range(0, len(train), 97):
         item = train[index]
         x, y = np.floor(item["landmarks"][27:]).astype(int).T  # nose, eyes, mouth
         inside.append((item["mask"][y.clip(0, 63), x.clip(0, 63)] == FACE).mean())
     assert np.mean(inside) > 0.95
-
-
-def test_rows_of_the_second_edition_are_read_as_the_thirds(test_split):
-    """Its hair was a person's own and nothing faded, so it is in the picture and the state is at rest."""
-    for index in (0, 400, 3455):
-        row, (identity, state, attributes) = (
-            test_split.table.slice(index, 1).to_pylist()[0],
-            test_split.parameters(index),
-        )
-        known = {
-            name: value
-            for name, value in world.to_columns(identity, state, attributes).items()
-            if name in row
-        }
-        assert known == {name: row[name] for name in known} and len(known) > 200
-        still = world.State(age=state.age, weight=state.weight, stubble=state.stubble)
-        assert state == replace(still, beard_length=row["identity.beard_length"])
-        for name in ("hair_style", "hair_volume", "hair_curl", "parting", "fringe", "hair_seed"):
-            assert getattr(attributes, name) == row[f"identity.{name}"]
-        assert attributes.hair_length == row["identity.hair_length"] + row["state.hair_length"]
-        assert not any((attributes.exposure, attributes.white_balance, attributes.tint, attributes.grain))

@@ -249,12 +249,10 @@ def test_images_are_decoded_once_and_only_when_asked_for(tiny, monkeypatch):
 
 def test_a_shipped_split_is_checked_against_its_hash(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("SMOOTHSWAP_DATA", str(tmp_path))
-    for edition in ("trueswap64", "trueswap128"):
-        shutil.copytree(tiny, tmp_path / edition / "test")
+    shutil.copytree(tiny, tmp_path / "trueswap128" / "test")
     write_checksums(tmp_path)
-    assert len(TrueSwap("test")) == 60
-    assert TrueSwap("test", size=8).folder == tmp_path / "trueswap128" / "test"
-    path = tmp_path / "trueswap64" / "test" / "images-000.parquet"
+    assert len(TrueSwap("test", size=8)) == 60
+    path = tmp_path / "trueswap128" / "test" / "images-000.parquet"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + b"x")
     with pytest.raises(ValueError, match="images-000.parquet is damaged: SHA-256"):

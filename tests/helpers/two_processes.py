@@ -28,8 +28,8 @@ EMBEDDER = {"identities_per_batch": 8, "images_per_identity": 4}
 SWAPPER = {"batch_size": 16, "self_pairs": 3, "max_grad_norm": 0.0, "r1_gamma": 10.0}
 # name: (task, its config, config of the profile)
 CASES = {
-    "supcon": ("embedder", EMBEDDER, {}),
-    "khosla": ("embedder", EMBEDDER | {"loss": "khosla", "color_jitter": 0.4, "gray_share": 0.2}, {}),
+    "printed": ("embedder", EMBEDDER, {}),
+    "supcon": ("embedder", EMBEDDER | {"loss": "supcon", "color_jitter": 0.4, "gray_share": 0.2}, {}),
     "ce_arc": ("embedder", EMBEDDER | {"loss": "ce_arc", "arc_scale": 8.0}, {}),
     "with_r1": ("swapper", SWAPPER, {}),
     "without_r1": ("swapper", SWAPPER | {"r1_gamma": 0.0}, {}),

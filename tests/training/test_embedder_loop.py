@@ -23,7 +23,7 @@ def test_the_embedder_learns_its_identities(tmp_path):
     assert rows[-1]["cos_positive"] - rows[-1]["cos_negative"] > 0.5
 
 
-@pytest.mark.parametrize("loss", ("khosla", "ce_lin", "ce_arc"))
+@pytest.mark.parametrize("loss", ("supcon", "ce_lin", "ce_arc"))
 def test_each_loss_falls_reaches_every_parameter_and_ships_no_classifier(tmp_path, loss):
     config = {"loss": loss, "steps": 30, "arc_scale": 8.0, "arc_margin": 0.1}
     reached = []

@@ -82,7 +82,7 @@ def test_metrics_are_those_of_one_process(measured, case):
 
 
 def test_identities_stay_whole_and_the_batch_is_the_same(measured):
-    one, first, second = (run["seen"] for run in measured["supcon"])
+    one, first, second = (run["seen"] for run in measured["printed"])
     assert first + second == one
     for seen, identities in ((one, 8), (first, 4), (second, 4)):
         names, counts = np.unique(np.array(seen) // 6, return_counts=True)  # six images of each identity
