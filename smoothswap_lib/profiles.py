@@ -244,21 +244,23 @@ def _laptop() -> Profile:
         save_every=250,
         preview_every=250,
         # ArcFace's 64 and 0.5 are for thousands of identities; with hundreds the loss starts too steep.
-        embedder=EmbedderProfile("resnet_small", dim=128, steps=3000, arc_scale=32.0, arc_margin=0.3),
+        embedder=EmbedderProfile("plain", dim=128, steps=3000, arc_scale=32.0, arc_margin=0.3),
         swapper=SwapperProfile(
             generator_width=16,
-            channel_multipliers=(1, 2, 2, 2),
+            channel_multipliers=(1, 2, 4, 4),
             blocks_per_level=1,
             attention_resolutions=(16,),
-            discriminator_base=1024,
-            discriminator_max=128,
+            discriminator_base=2048,
+            discriminator_max=256,
             steps=10_000,
             generator_learning_rate=5e-4,
             discriminator="strided",  # in short trainings StyleGAN2's filters hide what gives a swap away
             discriminator_learning_rate=8e-3,
-            r1_gamma=0.1,  # StyleGAN2: 0.0002 x 64^2 / 8
+            r1_gamma=0.01,  # StyleGAN2 would have 0.0002 x 64^2 / 16 = 0.05: the discriminator is the weak one
             ema_decay=0.998,
-            lambda_chg=5.0,  # at 1 backgrounds pay for the identity; the paper does not say its loss's unit
+            batch_size=16,
+            lambda_id=2.0,  # with the paper's 4 the swaps please the embedder more than true swaps do
+            lambda_chg=1.0,  # a true swap costs .1; at 5 that is as much as identity brings
         ),
     )
 
@@ -267,8 +269,8 @@ def _quick() -> Profile:
     """The laptop's networks at half their width, for tens of steps; the average must forget its start."""
     laptop = _laptop()
     quick = dataclasses.replace(laptop, name="quick", log_every=1, save_every=10, preview_every=10)
-    narrow = {"generator_width": 8, "discriminator_base": 512, "discriminator_max": 64}
-    few = {"steps": 20, "ema_decay": 0.9}
+    narrow = {"generator_width": 8, "discriminator_base": 1024, "discriminator_max": 128}
+    few = {"steps": 20, "ema_decay": 0.9, "batch_size": 8}
     return quick.override("embedder", {"steps": 20}).override("swapper", narrow | few)
 
 
@@ -281,9 +283,8 @@ def _gpu64() -> Profile:
     embedder = {"backbone": "resnet50", "dim": 512, "steps": 10_000}
     swapper = {
         "generator_width": 32,
+        "channel_multipliers": (1, 2, 2, 2),
         "blocks_per_level": 2,
-        "discriminator_base": 2048,
-        "discriminator_max": 256,
         "steps": 20_000,
         "batch_size": 32,
         "self_pairs": 4,

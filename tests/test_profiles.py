@@ -33,7 +33,7 @@ def test_paper_profile_has_the_numbers_of_section_5_1():
     assert swapper.attention_resolutions == (16,)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("quick", "laptop")])
 def test_r1_gamma_follows_stylegan2(name):
     profile = profiles.get(name)
     expected = 0.0002 * profile.size**2 / profile.swapper.batch_size
@@ -42,7 +42,7 @@ def test_r1_gamma_follows_stylegan2(name):
 
 def test_quick_has_the_laptop_networks_at_half_their_width_and_tens_of_steps():
     quick, laptop = profiles.get("quick"), profiles.get("laptop")
-    short = {"steps": quick.swapper.steps, "ema_decay": quick.swapper.ema_decay}
+    short = {name: getattr(quick.swapper, name) for name in ("steps", "ema_decay", "batch_size")}
     widths = ("generator_width", "discriminator_base", "discriminator_max")
     halves = {name: getattr(laptop.swapper, name) // 2 for name in widths}
     assert dataclasses.replace(laptop.swapper, **short, **halves) == quick.swapper
