@@ -26,11 +26,11 @@ from smoothswap_lib.files import data_folder
 RIVALS = {"ce_arc": "CE-Arc", "ce_lin": "CE-Lin"}
 # Table 2: d_smooth with samples at r = .25 and .5, with StyleGAN2 at .5; AUC on VGGFace2
 PAPER = {
-    "supcon": (0.116, 0.135, 0.671, 0.994),
+    "printed": (0.116, 0.135, 0.671, 0.994),
     "ce_arc": (0.404, 0.430, 0.914, 0.997),
     "ce_lin": (0.333, 0.354, 0.797, 0.994),
 }
-PAPER_UNIQUE = {"supcon": 5.13, "arcface": 4.25}  # end of Sec. 5.5
+PAPER_UNIQUE = {"printed": 5.13, "arcface": 4.25}  # end of Sec. 5.5
 AUC_COST = 0.005
 UNIQUE_PAIRS = 64
 
@@ -66,12 +66,12 @@ def smoothness_claims(runs: Mapping[str, dict], row: Callable[..., Claim]) -> li
     result = []
     for rival, name in RIVALS.items():
         for k, (column, read) in enumerate(columns):
-            ours, theirs = Score(runs["supcon"], read), Score(runs[rival], read)
-            ratio, limit = ours.over(theirs), PAPER["supcon"][k] / PAPER[rival][k]
-            paper = f"{limit:.2f} = {PAPER['supcon'][k]} / {PAPER[rival][k]}"
+            ours, theirs = Score(runs["printed"], read), Score(runs[rival], read)
+            ratio, limit = ours.over(theirs), PAPER["printed"][k] / PAPER[rival][k]
+            paper = f"{limit:.2f} = {PAPER['printed'][k]} / {PAPER[rival][k]}"
             verdict = verdict_at_most(*ratio, limit=limit)
             result.append(
-                row(f"SupCon's d_smooth over {name}'s, with {column}", "Table 2", paper,
+                row(f"The printed loss's d_smooth over {name}'s, with {column}", "Table 2", paper,
                     text(ratio, ours, theirs), (rival,), verdict)
             )  # fmt: skip
     return result
@@ -80,19 +80,19 @@ def smoothness_claims(runs: Mapping[str, dict], row: Callable[..., Claim]) -> li
 def verification_claims(runs: Mapping[str, dict], row: Callable[..., Claim]) -> list[Claim]:
     """Smoothness "at no cost": AUC at least that of the rival, but for AUC_COST."""
     aucs = {
-        loss: [run["table_2"]["auc_pairs"] for run in runs[loss].values()] for loss in ("supcon", *RIVALS)
+        loss: [run["table_2"]["auc_pairs"] for run in runs[loss].values()] for loss in ("printed", *RIVALS)
     }
     result = []
     for rival, name in RIVALS.items():
-        ours, theirs = aucs["supcon"], aucs[rival]
+        ours, theirs = aucs["printed"], aucs[rival]
         mean = sum(theirs) / len(theirs) - sum(ours) / len(ours)
         low, high = min(theirs) - max(ours), max(theirs) - min(ours)
         verdict = verdict_at_most(mean, low, high, limit=AUC_COST, neutral=0)
         both = f"{sum(theirs) / len(theirs):.4f} - {sum(ours) / len(ours):.4f}"
         cost = f"{mean:+.4f} [{low:+.4f}, {high:+.4f}] = {both}"
-        paper = f"{PAPER[rival][3] - PAPER['supcon'][3]:+.3f} = {PAPER[rival][3]} - {PAPER['supcon'][3]}"
+        paper = f"{PAPER[rival][3] - PAPER['printed'][3]:+.3f} = {PAPER[rival][3]} - {PAPER['printed'][3]}"
         result.append(
-            row(f"Verification AUC that SupCon gives away to {name}: at most {AUC_COST}", "Table 2, VGG2",
+            row(f"Verification AUC that the printed loss gives away to {name}: at most {AUC_COST}", "Table 2, VGG2",
                 paper, cost, (rival,), verdict)
         )  # fmt: skip
     return result
@@ -106,22 +106,22 @@ def unique_claim(runs: Mapping[str, dict], row: Callable[..., Claim]) -> Claim:
         half = 1.96 * deviation / UNIQUE_PAIRS**0.5
         return {"mean": mean, "low": mean - half, "high": mean + half}
 
-    ours, theirs = Score(runs["supcon"], read), Score(runs["ce_arc"], read)
-    ratio, limit = theirs.over(ours), PAPER_UNIQUE["arcface"] / PAPER_UNIQUE["supcon"]
-    paper = f"{limit:.2f} = {PAPER_UNIQUE['arcface']} / {PAPER_UNIQUE['supcon']}"
+    ours, theirs = Score(runs["printed"], read), Score(runs["ce_arc"], read)
+    ratio, limit = theirs.over(ours), PAPER_UNIQUE["arcface"] / PAPER_UNIQUE["printed"]
+    paper = f"{limit:.2f} = {PAPER_UNIQUE['arcface']} / {PAPER_UNIQUE['printed']}"
     verdict = verdict_at_most(*ratio, limit=limit)
-    claim = "Different images met on an interpolation: ArcFace's over SupCon's"
+    claim = "Different images met on an interpolation: ArcFace's over the printed loss's"
     return row(claim, "Sec. 5.5, Fig. 9", paper, text(ratio, theirs, ours), ("ce_arc",), verdict)
 
 
 def control_claims(runs: Mapping[str, dict], row: Callable[..., Claim]) -> list[Claim]:
     """What the paper argues and could not measure: the whole interval has to say so."""
     controls = (
-        ("A classifier moves less when one person ages from 25 to 90 (angle of the walk): {}'s over SupCon's",
+        ("A classifier moves less when one person ages from 25 to 90 (angle of the walk): {}'s over the printed loss's",
          "Sec. 4.1", lambda run: run["walks"]["age"]["span"], True),
-        ("SupCon's largest step on a walk from one person to another is smaller: over {}'s",
+        ("The printed loss's largest step on a walk from one person to another is smaller: over {}'s",
          "Sec. 3.3, Fig. 3", lambda run: run["walks"]["another person"]["largest_step"], False),
-        ("A classifier's gradient points less to the true swap (cosine, 8 x 8 means): {}'s over SupCon's",
+        ("A classifier's gradient points less to the true swap (cosine, 8 x 8 means): {}'s over the printed loss's",
          "Sec. 3.3", lambda run: run["gradients"]["whole_swap_pool8"], True),
     )  # fmt: skip
     result = []
@@ -129,18 +129,18 @@ def control_claims(runs: Mapping[str, dict], row: Callable[..., Claim]) -> list[
                       ("state.age within a person", "of one person's changes of age")):  # fmt: skip
         for rival, name in RIVALS.items():
             ours, theirs = (Score(runs[loss], lambda run, key=key: run["kept_r2"][key])
-                            for loss in ("supcon", rival))  # fmt: skip
+                            for loss in ("printed", rival))  # fmt: skip
             difference = (theirs.mean - ours.mean, theirs.low - ours.high, theirs.high - ours.low)
             shown = "{:+.3f} [{:+.3f}, {:+.3f}] = ".format(*difference)
             shown += f"{theirs.mean:.3f} - {ours.mean:.3f}"
             result.append(
-                row(f"A classifier keeps less {what} (R2 of a ridge probe): {name}'s minus SupCon's",
+                row(f"A classifier keeps less {what} (R2 of a ridge probe): {name}'s minus the printed loss's",
                     "Sec. 4.1", "below 0 (argued)", shown, (rival,),
                     "reproduced" if difference[2] < 0 else "not reproduced")
             )  # fmt: skip
     for claim, where, read, rival_first in controls:
         for rival, name in RIVALS.items():
-            ours, theirs = Score(runs["supcon"], read), Score(runs[rival], read)
+            ours, theirs = Score(runs["printed"], read), Score(runs[rival], read)
             first, second = (theirs, ours) if rival_first else (ours, theirs)
             ratio = first.over(second)
             result.append(
@@ -154,7 +154,7 @@ def embedder_claims(runs: Mapping[str, dict], source: str) -> list[Claim]:
     """All claims about embedders, from the content of embedders.json."""
 
     def row(claim: str, where: str, paper: str, ours: str, rivals: Sequence[str], verdict: str) -> Claim:
-        seeds = f"{len(runs['supcon'])} against {len(runs[rivals[0]])}"
+        seeds = f"{len(runs['printed'])} against {len(runs[rivals[0]])}"
         return Claim(claim, where, paper, ours, "laptop", seeds, verdict, source)
 
     rows = smoothness_claims(runs, row) + verification_claims(runs, row) + [unique_claim(runs, row)]

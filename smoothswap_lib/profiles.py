@@ -259,8 +259,6 @@ def _laptop() -> Profile:
             r1_gamma=0.01,  # StyleGAN2 would have 0.0002 x 64^2 / 16 = 0.05: the discriminator is the weak one
             ema_decay=0.998,
             batch_size=16,
-            lambda_id=2.0,  # with the paper's 4 the swaps please the embedder more than true swaps do
-            lambda_chg=1.0,  # a true swap costs .1; at 5 that is as much as identity brings
         ),
     )
 

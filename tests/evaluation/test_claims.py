@@ -75,7 +75,7 @@ def test_the_shipped_ledger_is_what_its_script_makes_of_the_shipped_measurements
 
 
 def test_the_script_computes_ratios_intervals_and_verdicts(tmp_path, capsys):
-    """On invented measurements: SupCon three times smoother than CE-Arc, as smooth as CE-Lin."""
+    """On invented measurements: the printed loss three times smoother than CE-Arc, as smooth as CE-Lin."""
 
     def run(smooth, auc):
         number = {"mean": smooth, "low": 0.9 * smooth, "high": 1.1 * smooth}
@@ -89,7 +89,7 @@ def test_the_script_computes_ratios_intervals_and_verdicts(tmp_path, capsys):
         }  # fmt: skip
 
     runs = {
-        "supcon": {"0": run(0.1, 0.990), "1": run(0.12, 0.992)},
+        "printed": {"0": run(0.1, 0.990), "1": run(0.12, 0.992)},
         "ce_arc": {"0": run(0.33, 0.995), "1": run(0.33, 0.995)},
         "ce_lin": {"0": run(0.11, 0.999)},
     }
@@ -97,20 +97,20 @@ def test_the_script_computes_ratios_intervals_and_verdicts(tmp_path, capsys):
     arguments = ["--embedders", str(tmp_path / "embedders.json"), "--out", str(tmp_path / "claims.csv")]
     assert script.main(arguments) == 0
     rows = {claim.claim: claim for claim in read_claims(tmp_path / "claims.csv")}
-    arc = rows["SupCon's d_smooth over CE-Arc's, with samples, r = .5"]
+    arc = rows["The printed loss's d_smooth over CE-Arc's, with samples, r = .5"]
     # .11 / .33, from .9 x .1 / (1.1 x .33) to 1.1 x .12 / (.9 x .33); the paper's .31 is not reached
     assert arc.ours == "0.33 [0.25, 0.44] = 0.110 / 0.330"
     assert (arc.verdict, arc.seeds) == ("reproduced in trend", "2 against 2")
     assert rows[arc.claim.replace("CE-Arc", "CE-Lin")].verdict == "not reproduced"
-    with_generator = rows["SupCon's d_smooth over CE-Arc's, with a generator (here: the renderer), r = .5"]
+    with_generator = rows["The printed loss's d_smooth over CE-Arc's, with a generator (here: the renderer), r = .5"]
     assert with_generator.verdict == "reproduced"
     arc, lin = (
-        rows[f"Verification AUC that SupCon gives away to {name}: at most 0.005"]
+        rows[f"Verification AUC that the printed loss gives away to {name}: at most 0.005"]
         for name in ("CE-Arc", "CE-Lin")
     )
     assert arc.verdict == "reproduced" and lin.verdict == "not reproduced"
     assert lin.ours.startswith("+0.0080 [+0.0070, +0.0090]")
 
-    (tmp_path / "embedders.json").write_text('{"supcon": {}}')
+    (tmp_path / "embedders.json").write_text('{"printed": {}}')
     assert script.main(arguments) == 2
     assert "embedders.json" in capsys.readouterr().err
