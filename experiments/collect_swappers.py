@@ -27,8 +27,7 @@ COLUMNS = (
     "step", "seconds", "identity", "change", "adversarial", "cos_source", "cos_target", "r1",
     "discriminator_real", "discriminator_fake", "grad_norm_generator", "grad_norm_discriminator",
 )  # fmt: skip
-SHOWN = ["supcon_4", "ce_arc_4", "ce_arc_16", "supcon_1"]
-SHOWN += ["no_adversarial", "no_self_pair", "no_r1", "no_change"]
+SHOWN = ["robust", "printed", "ce_arc", "change_5", "no_adversarial"]
 QUALITY = 80  # AVIF's
 
 

@@ -360,7 +360,7 @@ def main(arguments=None) -> int:
     )
     parser.add_argument("--test", default="test", help="test, or the folder of a built split (default: test)")
     parser.add_argument(
-        "--embedder", default="supcon", help="a shipped name, a run's folder or a file; none to leave it out"
+        "--embedder", default="robust", help="a shipped name, a run's folder or a file; none to leave it out"
     )
     parser.add_argument("--out", type=Path, help="JSON to write (default: printed)")
     parser.add_argument("--figure", type=Path, help="PNG to write (default: none)")

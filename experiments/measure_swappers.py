@@ -250,7 +250,7 @@ def work(options: argparse.Namespace) -> None:
     data = TrueSwap(options.split)
     pairs = Pairs(data)
     jury = Jury(pairs, data, options.judges, options.photographs)
-    own = checkpoints.load_embedder("supcon")
+    own = checkpoints.load_embedder("robust")
     floors = zip(FLOORS, (pairs.x_target, pairs.x_source, pairs.x_true))
     result = {
         "pairs": len(pairs.x_true),

@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("build/oracle"), help="folder of the run")
     parser.add_argument("--truth", type=Path, default=Path("build/true_swaps"))
     parser.add_argument("--train", default="train", help="the split that the truth was rendered from")
-    parser.add_argument("--embedder", default="supcon")
+    parser.add_argument("--embedder", default="robust")
     parser.add_argument("--profile", default="laptop", choices=profiles.names())
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="repeatable")
     parser.add_argument("--seed", type=int, default=0)

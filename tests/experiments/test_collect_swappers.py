@@ -33,18 +33,18 @@ def gray_tiles(folder):
 
 
 def test_curves_and_progress_of_two_runs(tmp_path):
-    for name, level in (("supcon_4-0", 100), ("ce_arc_4-0", 180)):
+    for name, level in (("printed-0", 100), ("ce_arc-0", 180)):
         run_folder(tmp_path / "runs" / name, level)
     (tmp_path / "out").mkdir()
     assert main(["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 0
     table = pd.read_parquet(tmp_path / "out" / "swappers.parquet")
-    assert sorted(set(table.variant)) == ["ce_arc_4", "supcon_4"] and set(table.seed) == {0}
-    assert np.allclose(table[table.variant == "supcon_4"].identity, 1 / np.arange(1, 17))
+    assert sorted(set(table.variant)) == ["ce_arc", "printed"] and set(table.seed) == {0}
+    assert np.allclose(table[table.variant == "printed"].identity, 1 / np.arange(1, 17))
     plan = json.loads((tmp_path / "out" / "progress.json").read_text())
-    assert plan == {"variants": ["supcon_4", "ce_arc_4"], "pairs": PAIRS, "steps": list(STEPS), "size": SIZE}
+    assert plan == {"variants": ["printed", "ce_arc"], "pairs": PAIRS, "steps": list(STEPS), "size": SIZE}
     tiles = gray_tiles(tmp_path / "out")
     blocks, steps = read_progress(tmp_path / "out")
-    assert steps == list(STEPS) and list(blocks) == ["supcon_4", "ce_arc_4"]
+    assert steps == list(STEPS) and list(blocks) == ["printed", "ce_arc"]
     for k, (level, block) in enumerate(zip((100, 180), blocks.values())):
         wanted = [10, 20, *(level + step for step in STEPS)]
         assert np.abs(tiles[k * PAIRS : (k + 1) * PAIRS] - wanted).max() < 4  # AVIF is lossy
@@ -54,16 +54,16 @@ def test_curves_and_progress_of_two_runs(tmp_path):
 
 def test_runs_of_an_earlier_file_stay_and_repeated_ones_are_replaced(tmp_path):
     (tmp_path / "out").mkdir()
-    for number, names in enumerate((("supcon_4-0", "no_r1-0"), ("supcon_4-0", "supcon_4-1"))):
+    for number, names in enumerate((("printed-0", "no_adversarial-0"), ("printed-0", "printed-1"))):
         for name in names:
             run_folder(tmp_path / f"runs{number}" / name, 100)
         arguments = ["--runs", str(tmp_path / f"runs{number}"), "--out", str(tmp_path / "out")]
         assert main(arguments) == 0
     table = pd.read_parquet(tmp_path / "out" / "swappers.parquet")
     rows = table.groupby(["variant", "seed"]).size()
-    assert dict(rows) == {("no_r1", 0): 16, ("supcon_4", 0): 16, ("supcon_4", 1): 16}
+    assert dict(rows) == {("no_adversarial", 0): 16, ("printed", 0): 16, ("printed", 1): 16}
     plan = json.loads((tmp_path / "out" / "progress.json").read_text())
-    assert plan["variants"] == ["supcon_4", "no_r1"]  # SHOWN's order, the second from the earlier picture
+    assert plan["variants"] == ["printed", "no_adversarial"]  # SHOWN's order, the second from the earlier picture
     wanted = [10, 20, *(100 + step for step in STEPS)]
     assert np.abs(gray_tiles(tmp_path / "out") - wanted).max() < 6  # AVIF twice
 

@@ -34,7 +34,7 @@ def test_a_run_ends_with_weights_that_load(truth, tmp_path):
     out = tmp_path / "oracle"
     arguments = ["--truth", str(truth), "--out", str(out), "--profile", "quick", "--set", f"steps={steps}"]
     assert main(arguments) == 0
-    assert checkpoints.read_metadata(out / "weights.safetensors")["embedder"] == "supcon"
+    assert checkpoints.read_metadata(out / "weights.safetensors")["embedder"] == "robust"
     with torch.inference_mode():
         x = load_generator(out)(torch.zeros(1, 3, 64, 64), torch.ones(1, 128) / 128**0.5)
     assert x.shape == (1, 3, 64, 64) and torch.isfinite(x).all()
