@@ -336,7 +336,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--profile", default="gpu64", help="whose networks and numbers (default gpu64)")
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="PART.NAME=VALUE",
-        help="other numbers, such as swapper.batch_size=64 embedder.backbone=resnet_small size=64",
+        help="other numbers, such as swapper.batch_size=64 embedder.backbone=plain size=64",
     )  # fmt: skip
     parser.add_argument("--wheels", type=Path, help="a folder of wheels for what is missing (gpu_check.sh)")
     parser.add_argument("--missing", action="store_true", help="print the packages that are missing, and end")

@@ -1,4 +1,4 @@
-"""The claims about swappers (Table 1, Sec. 5.4): how fast, at what cost, how well, the printed loss against CE-Arc.
+"""The claims about swappers (Table 1, Sec. 5.4): how fast, at what cost, how well, printed against CE-Arc.
 
 Curves are averaged over `WINDOW` rows before anything is read off them. The level at which two runs are
 compared is the lowest identity loss that both reach; intervals are the lowest and highest over seeds, so with
@@ -19,7 +19,7 @@ WINDOW = 4  # rows: 100 steps
 QUARTER = 0.25
 OVERALL = tuple(f"{name}{form}" for name in ("shape", "expression", "pose") for form in ("", "_r"))
 OVERALL = ("identity_judge", "identity_r_judge", *OVERALL)
-FASTER = "With the printed loss the swapper reaches a given identity loss in at most a quarter of ArcFace's steps"
+FASTER = "With the printed loss the swapper reaches an identity loss in at most a quarter of ArcFace's steps"
 CHEAPER = "At equal identity loss the swapper with the printed loss has a lower change loss than with ArcFace"
 BEST = "Best Overall score of all systems"
 NOT_TRIED = (

@@ -5,8 +5,8 @@
 Runs that were stopped go on where they stood and finished ones are not touched, so the same command is given
 again until nothing is left. The first seed's weights are shipped as `data/checkpoints/LOSS.safetensors` by
 --ship; the learning curves of all go to the file of --curves: a row every `log_every` steps, and every
-`preview_every` steps what `vector_judge.py` asks, and `d_smooth` (r = .5) between the test split's free images
-in a fixed gallery of two images of each train identity.
+`preview_every` steps what `vector_judge.py` asks, and `d_smooth` (r = .5) between the test split's free
+images in a fixed gallery of two images of each train identity.
 """
 
 import argparse

@@ -3,8 +3,8 @@
     python experiments/train_swappers.py --out build/swappers
     python experiments/train_swappers.py --out build/swappers --variants robust printed --seeds 0 1
 
-The same data, batches and first weights for all of a seed. `robust` is the profile's recipe; `printed`, `supcon`,
-`ce_lin` and `ce_arc` have that embedder instead, and the others change one thing of the recipe.
+The same data, batches and first weights for all of a seed. `robust` is the profile's recipe; `printed`,
+`supcon`, `ce_lin` and `ce_arc` have that embedder instead, and the others change one thing of the recipe.
 Runs that were stopped go on where they stood, finished ones are not touched.
 """
 

@@ -71,7 +71,7 @@ def smoothness_claims(runs: Mapping[str, dict], row: Callable[..., Claim]) -> li
             paper = f"{limit:.2f} = {PAPER['printed'][k]} / {PAPER[rival][k]}"
             verdict = verdict_at_most(*ratio, limit=limit)
             result.append(
-                row(f"The printed loss's d_smooth over {name}'s, with {column}", "Table 2", paper,
+                row(f"The paper's d_smooth over {name}'s, with {column}", "Table 2", paper,
                     text(ratio, ours, theirs), (rival,), verdict)
             )  # fmt: skip
     return result
@@ -92,7 +92,7 @@ def verification_claims(runs: Mapping[str, dict], row: Callable[..., Claim]) -> 
         cost = f"{mean:+.4f} [{low:+.4f}, {high:+.4f}] = {both}"
         paper = f"{PAPER[rival][3] - PAPER['printed'][3]:+.3f} = {PAPER[rival][3]} - {PAPER['printed'][3]}"
         result.append(
-            row(f"Verification AUC that the printed loss gives away to {name}: at most {AUC_COST}", "Table 2, VGG2",
+            row(f"Verification AUC that the paper's gives away to {name}: at most {AUC_COST}", "Table 2, VGG2",
                 paper, cost, (rival,), verdict)
         )  # fmt: skip
     return result
@@ -110,18 +110,18 @@ def unique_claim(runs: Mapping[str, dict], row: Callable[..., Claim]) -> Claim:
     ratio, limit = theirs.over(ours), PAPER_UNIQUE["arcface"] / PAPER_UNIQUE["printed"]
     paper = f"{limit:.2f} = {PAPER_UNIQUE['arcface']} / {PAPER_UNIQUE['printed']}"
     verdict = verdict_at_most(*ratio, limit=limit)
-    claim = "Different images met on an interpolation: ArcFace's over the printed loss's"
+    claim = "Different images met on an interpolation: ArcFace's over the paper's"
     return row(claim, "Sec. 5.5, Fig. 9", paper, text(ratio, theirs, ours), ("ce_arc",), verdict)
 
 
 def control_claims(runs: Mapping[str, dict], row: Callable[..., Claim]) -> list[Claim]:
     """What the paper argues and could not measure: the whole interval has to say so."""
     controls = (
-        ("A classifier moves less when one person ages from 25 to 90 (angle of the walk): {}'s over the printed loss's",
+        ("A classifier moves less when one person ages from 25 to 90 (angle of the walk): {}'s over the paper's",
          "Sec. 4.1", lambda run: run["walks"]["age"]["span"], True),
-        ("The printed loss's largest step on a walk from one person to another is smaller: over {}'s",
+        ("The paper's largest step on a walk from one person to another is smaller: over {}'s",
          "Sec. 3.3, Fig. 3", lambda run: run["walks"]["another person"]["largest_step"], False),
-        ("A classifier's gradient points less to the true swap (cosine, 8 x 8 means): {}'s over the printed loss's",
+        ("A classifier's gradient points less to the true swap (cosine, 8 x 8 means): {}'s over the paper's",
          "Sec. 3.3", lambda run: run["gradients"]["whole_swap_pool8"], True),
     )  # fmt: skip
     result = []
@@ -134,7 +134,7 @@ def control_claims(runs: Mapping[str, dict], row: Callable[..., Claim]) -> list[
             shown = "{:+.3f} [{:+.3f}, {:+.3f}] = ".format(*difference)
             shown += f"{theirs.mean:.3f} - {ours.mean:.3f}"
             result.append(
-                row(f"A classifier keeps less {what} (R2 of a ridge probe): {name}'s minus the printed loss's",
+                row(f"A classifier keeps less {what} (R2 of a ridge probe): {name}'s minus the paper's",
                     "Sec. 4.1", "below 0 (argued)", shown, (rival,),
                     "reproduced" if difference[2] < 0 else "not reproduced")
             )  # fmt: skip

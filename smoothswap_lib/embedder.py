@@ -1,6 +1,6 @@
 """Identity embedder: image -> unit vector (Sec. 4.1, 5.1), and the classifier heads of Table 2's baselines.
 
-A ResNet of bottleneck blocks (He et al. 2016), average pool, two fully-connected layers.
+The paper's is ResNet-50 (He et al. 2016), average pool, two fully-connected layers; at 64 px a plain trunk.
 """
 
 from __future__ import annotations
@@ -14,15 +14,9 @@ from torch import Tensor, nn
 from smoothswap_lib.layers import at_least_float32, channels_last
 
 EXPANSION = 4  # a bottleneck block of width w puts out 4 w channels
-
-# width of the first stage, blocks a stage
+RESNET50_WIDTH, RESNET50_BLOCKS = 64, (3, 4, 6, 3)  # width of the first stage, blocks a stage
 PLAIN_WIDTHS = (32, 64, 128, 192)  # two 3 x 3 convolutions each, the first with stride 2
 PLAIN_MAP = 4  # pixels a side of what the plain trunk hands on, place by place
-
-TRUNKS = {
-    "resnet50": (64, (3, 4, 6, 3)),
-    "resnet_small": (16, (2, 2, 2, 2)),
-}
 
 
 def _conv_norm(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Sequential:
@@ -51,12 +45,12 @@ class Bottleneck(nn.Module):
         return F.relu(self.expand(h) + self.skip(x))  # (B, 4 width, H / stride, W / stride)
 
 
-def _trunk(width: int, blocks: tuple[int, ...]) -> nn.Sequential:
-    """Return the trunk: (B, 3, H, W) -> (B, 32 width, h, w)."""
-    layers: list[nn.Module] = [_conv_norm(3, width, 7, stride=2), nn.ReLU(), nn.MaxPool2d(3, 2, padding=1)]
-    channels = width
-    for stage, num_blocks in enumerate(blocks):
-        stage_width = width * 2**stage
+def _resnet50_trunk() -> nn.Sequential:
+    """Return the trunk: (B, 3, H, W) -> (B, 2048, H / 32, W / 32)."""
+    channels = RESNET50_WIDTH
+    layers: list[nn.Module] = [_conv_norm(3, channels, 7, stride=2), nn.ReLU(), nn.MaxPool2d(3, 2, padding=1)]
+    for stage, num_blocks in enumerate(RESNET50_BLOCKS):
+        stage_width = RESNET50_WIDTH * 2**stage
         for block in range(num_blocks):
             halves = stage > 0 and block == 0
             layers.append(Bottleneck(channels, stage_width, stride=2 if halves else 1))
@@ -65,7 +59,7 @@ def _trunk(width: int, blocks: tuple[int, ...]) -> nn.Sequential:
 
 
 def _plain_trunk() -> nn.Sequential:
-    """Return the trunk: (B, 3, H, W) -> (B, 192, H / 16, W / 16)."""
+    """Return the trunk: (B, 3, H, W) -> (B, PLAIN_WIDTHS[-1], H / 16, W / 16)."""
     layers: list[nn.Module] = []
     channels = 3
     for width in PLAIN_WIDTHS:
@@ -80,25 +74,22 @@ class Embedder(nn.Module):
 
     Parameters
     ----------
-    backbone : "resnet50" (the paper's: 2048 features -> 1024 -> 512), "resnet_small" (a quarter of its
-        width, two blocks a stage, for 64 px: 512 -> 256 -> dim) or "plain" (eight convolutions whose last map
-        is not averaged away, because at 64 px a nose is where it is: 192 x 4 x 4 -> 256 -> dim)
+    backbone : "resnet50" (the paper's: 2048 features -> 1024 -> 512) or "plain" (for 64 px: eight
+        convolutions whose last map is not averaged away, because a nose is where it is: 192 x 4 x 4 -> 256 -> dim)
     dim : length of the identity vector; the sizes of the two fully-connected layers are inferred
     """
 
     def __init__(self, backbone: str = "resnet50", dim: int = 512) -> None:
         super().__init__()
-        if backbone not in (*TRUNKS, "plain"):
-            raise ValueError(f"backbone must be one of {(*TRUNKS, 'plain')}, got {backbone!r}")
+        if backbone not in ("plain", "resnet50"):
+            raise ValueError(f"backbone must be one of ('plain', 'resnet50'), got {backbone!r}")
         self.backbone, self.dim = backbone, dim
         if backbone == "plain":
             self.trunk, last_map = _plain_trunk(), PLAIN_MAP
             features, hidden = PLAIN_WIDTHS[-1] * PLAIN_MAP**2, 256
         else:
-            width, blocks = TRUNKS[backbone]
-            self.trunk, last_map = _trunk(width, blocks), 1
-            features = EXPANSION * width * 2 ** (len(blocks) - 1)
-            hidden = features // 2
+            self.trunk, last_map = _resnet50_trunk(), 1
+            features, hidden = 2048, 1024
         self.pool = nn.AdaptiveAvgPool2d(last_map)
         self.fc0 = nn.Linear(features, hidden)
         self.fc1 = nn.Linear(hidden, dim)

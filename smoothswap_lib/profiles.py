@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-BACKBONES = ("resnet_small", "plain", "resnet50")
+BACKBONES = ("plain", "resnet50")
 EMBEDDER_LOSSES = ("printed", "supcon", "ce_lin", "ce_arc")
 DISCRIMINATORS = ("stylegan2", "strided")
 PRECISIONS = ("no", "bf16", "fp16", "auto")
@@ -51,8 +51,9 @@ def _check_scalars(config: Any, may_be_zero: tuple[str, ...] = (), **choices: tu
 class EmbedderProfile:
     """The identity embedder and its training (Sec. 4.1, 5.1).
 
-    `loss` is "printed" (the paper's equation), "supcon" (Khosla et al.'s, which it cites), "ce_lin" or "ce_arc"
-    (Table 2's baselines). At the fractions `decay_at` of `steps` the learning rate is multiplied by `decay_factor`.
+    `loss` is "printed" (the paper's equation), "supcon" (Khosla et al.'s, which it cites), "ce_lin" or
+    "ce_arc" (Table 2's baselines). At the fractions `decay_at` of `steps` the learning rate is multiplied by
+    `decay_factor`.
     `arc_scale` and `arc_margin` (radians) belong to "ce_arc" only. `color_jitter` and `gray_share` are those
     of `training.augmentation.color_factors`; 0 leaves the images as they are. `epsilon`, in gray levels of
     255, is how far `training.embedder.adversarial` may move a pixel; 0 is the paper's training. The first
@@ -256,7 +257,7 @@ def _laptop() -> Profile:
             generator_learning_rate=5e-4,
             discriminator="strided",  # in short trainings StyleGAN2's filters hide what gives a swap away
             discriminator_learning_rate=8e-3,
-            r1_gamma=0.01,  # StyleGAN2 would have 0.0002 x 64^2 / 16 = 0.05: the discriminator is the weak one
+            r1_gamma=0.01,  # StyleGAN2 has 0.0002 x 64^2 / 16 = 0.05; the discriminator is the weak one
             ema_decay=0.998,
             batch_size=16,
         ),

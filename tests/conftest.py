@@ -72,11 +72,11 @@ def tiny(tmp_path_factory):
 @pytest.fixture(scope="module")
 def small_networks():
     """Thin embedders and one thread while a module's tests run."""
-    threads, trunk = torch.get_num_threads(), embedder.TRUNKS["resnet_small"]
+    threads, widths = torch.get_num_threads(), embedder.PLAIN_WIDTHS
     tiny_runs.make_small()
     yield
     torch.set_num_threads(threads)
-    embedder.TRUNKS["resnet_small"] = trunk
+    embedder.PLAIN_WIDTHS = widths
 
 
 @pytest.fixture(scope="module")

@@ -33,8 +33,8 @@ def shipped_folder(tmp_path, monkeypatch) -> Path:
     """A data folder with an embedder "supcon" and a generator "swapper" that belongs to it."""
     monkeypatch.setenv("SMOOTHSWAP_DATA", str(tmp_path))
     folder = tmp_path / "checkpoints"
-    embedder = Embedder("resnet_small", 8)
-    text = {"network": "Embedder", "arguments": '{"backbone": "resnet_small", "dim": 8}'}
+    embedder = Embedder("plain", 8)
+    text = {"network": "Embedder", "arguments": '{"backbone": "plain", "dim": 8}'}
     checkpoints.save_weights(folder / "supcon.safetensors", embedder, text)
     generator = Generator(16, 8, (1, 1), 1, (8,), 8)
     text = {"network": "Generator", "arguments": GENERATOR, "embedder": "supcon"}
@@ -164,8 +164,8 @@ def test_many_swaps_are_those_of_each_pair_alone(shipped_folder):
 
 
 def test_swap_refuses_an_embedder_that_was_exchanged(shipped_folder):
-    other = Embedder("resnet_small", 8)
-    text = {"network": "Embedder", "arguments": '{"backbone": "resnet_small", "dim": 8}'}
+    other = Embedder("plain", 8)
+    text = {"network": "Embedder", "arguments": '{"backbone": "plain", "dim": 8}'}
     checkpoints.save_weights(shipped_folder / "supcon.safetensors", other, text)
     with pytest.raises(CheckpointError, match="trained with another embedder"):
         smoothswap_lib.swap(torch.zeros(1, 3, 16, 16), torch.zeros(1, 3, 16, 16))

@@ -27,7 +27,7 @@ def test_resnet50_has_the_known_size_and_halves_the_image_five_times():
 
 
 def test_vectors_have_unit_length_change_with_the_image_and_train_every_parameter():
-    embedder = Embedder("resnet_small", 32)
+    embedder = Embedder("plain", 32)
     z = embedder(torch.randn(8, 3, 64, 64))
     assert z.shape == (8, 32)
     torch.testing.assert_close(z.norm(dim=1), torch.ones(8))
@@ -38,7 +38,7 @@ def test_vectors_have_unit_length_change_with_the_image_and_train_every_paramete
 
 
 def test_eval_mode_depends_on_the_one_image_only_and_changes_no_buffer():
-    embedder = Embedder("resnet_small", 32)
+    embedder = Embedder("plain", 32)
     embedder(torch.randn(8, 3, 64, 64))  # moves the running averages away from their start
     embedder.eval()
     before = {name: tensor.clone() for name, tensor in embedder.state_dict().items()}
@@ -54,7 +54,7 @@ def test_wrong_arguments_are_refused():
     with pytest.raises(ValueError, match="backbone must be one of"):
         Embedder("vgg")
     with pytest.raises(ValueError, match=r"images must be \(B, 3, H, W\)"):
-        Embedder("resnet_small", 8)(torch.zeros(3, 64, 64))
+        Embedder("plain", 8)(torch.zeros(3, 64, 64))
 
 
 def unit_vectors(batch, dim):

@@ -97,15 +97,15 @@ def test_the_script_computes_ratios_intervals_and_verdicts(tmp_path, capsys):
     arguments = ["--embedders", str(tmp_path / "embedders.json"), "--out", str(tmp_path / "claims.csv")]
     assert script.main(arguments) == 0
     rows = {claim.claim: claim for claim in read_claims(tmp_path / "claims.csv")}
-    arc = rows["The printed loss's d_smooth over CE-Arc's, with samples, r = .5"]
+    arc = rows["The paper's d_smooth over CE-Arc's, with samples, r = .5"]
     # .11 / .33, from .9 x .1 / (1.1 x .33) to 1.1 x .12 / (.9 x .33); the paper's .31 is not reached
     assert arc.ours == "0.33 [0.25, 0.44] = 0.110 / 0.330"
     assert (arc.verdict, arc.seeds) == ("reproduced in trend", "2 against 2")
     assert rows[arc.claim.replace("CE-Arc", "CE-Lin")].verdict == "not reproduced"
-    with_generator = rows["The printed loss's d_smooth over CE-Arc's, with a generator (here: the renderer), r = .5"]
+    with_generator = rows["The paper's d_smooth over CE-Arc's, with a generator (here: the renderer), r = .5"]
     assert with_generator.verdict == "reproduced"
     arc, lin = (
-        rows[f"Verification AUC that the printed loss gives away to {name}: at most 0.005"]
+        rows[f"Verification AUC that the paper's gives away to {name}: at most 0.005"]
         for name in ("CE-Arc", "CE-Lin")
     )
     assert arc.verdict == "reproduced" and lin.verdict == "not reproduced"

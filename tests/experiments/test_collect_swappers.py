@@ -63,7 +63,7 @@ def test_runs_of_an_earlier_file_stay_and_repeated_ones_are_replaced(tmp_path):
     rows = table.groupby(["variant", "seed"]).size()
     assert dict(rows) == {("no_adversarial", 0): 16, ("printed", 0): 16, ("printed", 1): 16}
     plan = json.loads((tmp_path / "out" / "progress.json").read_text())
-    assert plan["variants"] == ["printed", "no_adversarial"]  # SHOWN's order, the second from the earlier picture
+    assert plan["variants"] == ["printed", "no_adversarial"]  # SHOWN's order, one of them earlier
     wanted = [10, 20, *(100 + step for step in STEPS)]
     assert np.abs(gray_tiles(tmp_path / "out") - wanted).max() < 6  # AVIF twice
 

@@ -15,7 +15,7 @@ from smoothswap_lib import checkpoints, datasets
 
 SCRIPT = ROOT / "experiments" / "gpu_check.sh"
 TINY = [
-    "embedder.backbone=resnet_small",
+    "embedder.backbone=plain",
     "embedder.dim=16",
     "embedder.identities_per_batch=8",
     "embedder.images_per_identity=2",

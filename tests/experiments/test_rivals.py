@@ -27,7 +27,7 @@ def data():
 @pytest.fixture(scope="module")
 def embedder():
     torch.manual_seed(1)
-    return Embedder("resnet_small", DIM).eval().requires_grad_(False)
+    return Embedder("plain", DIM).eval().requires_grad_(False)
 
 
 def made(name: str) -> loop.Rival:

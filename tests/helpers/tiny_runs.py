@@ -17,7 +17,7 @@ TINY = profiles.Profile(
     log_every=2,
     save_every=4,
     preview_every=5,
-    embedder=profiles.EmbedderProfile("resnet_small", 8, 10, identities_per_batch=4, images_per_identity=2),
+    embedder=profiles.EmbedderProfile("plain", 8, 10, identities_per_batch=4, images_per_identity=2),
     swapper=profiles.SwapperProfile(
         generator_width=8,
         channel_multipliers=(1, 1),
@@ -57,7 +57,7 @@ class FakeFaces:
 
 def fixed_embedder() -> Embedder:
     torch.manual_seed(1)
-    return Embedder("resnet_small", 8)
+    return Embedder("plain", 8)
 
 
 def train(task: str, out: Path | str, profile=TINY, **options) -> training.TrainingResult:
@@ -70,7 +70,7 @@ def train(task: str, out: Path | str, profile=TINY, **options) -> training.Train
 def make_small() -> None:
     """One thread (sums in another number of parts have other last bits) and a thin embedder."""
     torch.set_num_threads(1)
-    embedder.TRUNKS["resnet_small"] = (4, (1, 1, 1, 1))
+    embedder.PLAIN_WIDTHS = (4, 8, 8, 8)
 
 
 def without_seconds(rows: list[dict]) -> list[dict]:

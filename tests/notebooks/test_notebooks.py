@@ -135,7 +135,7 @@ def test_notebook_runs_alone_from_a_read_only_checkout(name, alone, tmp_path, re
 
 # Of a GPU's profile a CPU's test keeps size, data, precision and logic; the networks are thin, the steps few.
 THIN = ["generator_width=8", "blocks_per_level=1", "discriminator_base=256", "batch_size=4", "self_pairs=1"]
-THIN_EMBEDDER = ["backbone=resnet_small", "dim=32"]
+THIN_EMBEDDER = ["backbone=plain", "dim=32"]
 FEW_IMAGES = ["identities_per_batch=4", "images_per_identity=2"]
 TRAINING = {
     "02_identity_embedder": {"SETTINGS": [*THIN_EMBEDDER, "steps=40", "log_every=1"]},

@@ -39,7 +39,7 @@ def test_each_loss_falls_reaches_every_parameter_and_ships_no_classifier(tmp_pat
     assert all(reached[0])
     assert result.metrics[-1]["loss"] < result.metrics[0]["loss"]
     names, _ = checkpoints.read_tensors(result.folder / "weights.safetensors")
-    assert set(names) == set(Embedder("resnet_small", 8).state_dict())
+    assert set(names) == set(Embedder("plain", 8).state_dict())
 
 
 def test_a_judge_sees_the_embedder_along_the_way_and_changes_nothing(tmp_path, finished):

@@ -208,9 +208,7 @@ def test_requests_that_do_not_fit_are_refused_in_words(tmp_path, finished):
             train(task, out, profile, **options)
     assert not new.exists()
     with pytest.raises(training.RunError, match="embedder_hash"):
-        training.train_swapper(
-            TINY, folder, FakeFaces(), Embedder("resnet_small", 8), resume=True, progress=False
-        )
+        training.train_swapper(TINY, folder, FakeFaces(), Embedder("plain", 8), resume=True, progress=False)
 
 
 def test_other_images_of_equal_number_are_noticed(tmp_path):
