@@ -75,7 +75,8 @@ class Embedder(nn.Module):
     Parameters
     ----------
     backbone : "resnet50" (the paper's: 2048 features -> 1024 -> 512) or "plain" (for 64 px: eight
-        convolutions whose last map is not averaged away, because a nose is where it is: 192 x 4 x 4 -> 256 -> dim)
+        convolutions whose last map is not averaged away, because a nose is where it is:
+        192 x 4 x 4 -> 256 -> dim)
     dim : length of the identity vector; the sizes of the two fully-connected layers are inferred
     """
 
