@@ -27,7 +27,7 @@ COLUMNS = (
     "step", "seconds", "identity", "change", "adversarial", "cos_source", "cos_target", "r1",
     "discriminator_real", "discriminator_fake", "grad_norm_generator", "grad_norm_discriminator",
 )  # fmt: skip
-SHOWN = ["robust", "printed", "ce_arc", "change_5", "no_adversarial"]
+SHOWN = ["robust", "printed", "ce_arc", "no_adversarial"]
 QUALITY = 80  # AVIF's
 
 
