@@ -37,7 +37,9 @@ from smoothswap_lib.training import __main__ as training
 
 PEOPLE = (30, 10)  # trained on, and new: those with the highest numbers
 LOSSES = ("supcon", "ce_arc")
-NUMBERS = ("steps=150", "identities_per_batch=16")  # 4 images of each, as in the paper; 30 people are not 32
+RENDERED = ("supcon", "robust")  # shipped embedders
+# 4 images of each, as in the paper, but 30 people are not 32; the trunk is that of the shipped embedders
+NUMBERS = ("steps=150", "identities_per_batch=16", "backbone=plain")
 PAIRS, RATIOS = 4000, (0.25, 0.5)
 SOURCES = 12  # people of TrueSwap's test split who go into the photograph
 
@@ -118,13 +120,13 @@ def sface(images: Tensor) -> Tensor:
     return torch.from_numpy(judge(Faces(images), range(len(images)), landmarker=False).vectors)
 
 
-def systems(runs: dict[str, Path], size: int) -> dict[str, Callable[[Tensor], Tensor]]:
+def systems(runs: dict[str, Path]) -> dict[str, Callable[[Tensor], Tensor]]:
     """Name -> function of images (N, 3, H, W): what is asked whether two are one person."""
     networks = {f"{loss}, ORL": checkpoints.load_embedder(run) for loss, run in runs.items()}
-    networks |= {f"{loss}, rendered": checkpoints.load_embedder(loss) for loss in LOSSES}
+    networks |= {f"{name}, rendered": checkpoints.load_embedder(name) for name in RENDERED}
     torch.manual_seed(0)
-    laptop = profiles.get("laptop").embedder
-    networks["untrained"] = Embedder(laptop.backbone, laptop.dim).eval()
+    trained = next(iter(networks.values()))
+    networks["untrained"] = Embedder(trained.backbone, trained.dim).eval()
     asked = {name: lambda x, n=network: evaluation.embed(x, n) for name, network in networks.items()}
     asked["pixels"] = lambda x: (x - x.mean((1, 2, 3), keepdim=True)).flatten(1)
     return asked
@@ -145,7 +147,7 @@ def photograph_swaps() -> dict:
     x_source = data.image_batch(np.linspace(0, len(data) - 1, SOURCES).astype(int))
     x_target = to_float(torch.from_numpy(crop.copy()).permute(2, 0, 1)).expand_as(x_source)
     x_swap, result = checkpoints.swap(x_source, x_target), {"sources": SOURCES}
-    for name, embed in {"supcon": checkpoints.load_embedder("supcon"), "sface": sface}.items():
+    for name, embed in {"robust": checkpoints.load_embedder("robust"), "sface": sface}.items():
         z_source, z_target, z_swap = (embed(x).detach() for x in (x_source, x_target, x_swap))
         pairs = {
             "source": (z_swap, z_source),
@@ -170,7 +172,7 @@ def work(options: argparse.Namespace) -> None:
         for loss in LOSSES
     }
     gallery, test = (IdentityFolder(folder, size) for folder in folders)
-    asked = systems(runs, size)
+    asked = systems(runs)
     if judges_installed():
         asked["sface"] = sface
     result = {

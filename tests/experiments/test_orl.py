@@ -16,8 +16,8 @@ from PIL import Image
 from smoothswap_lib.datasets import align_folder
 
 IMAGES = 8
-SYSTEMS = {f"{loss}, {of}" for loss in measure_orl.LOSSES for of in ("ORL", "rendered")}
-SYSTEMS |= {"untrained", "pixels"}
+SYSTEMS = {f"{loss}, ORL" for loss in measure_orl.LOSSES} | {"untrained", "pixels"}
+SYSTEMS |= {f"{name}, rendered" for name in measure_orl.RENDERED}
 
 
 @pytest.fixture
