@@ -8,15 +8,16 @@ split; target person and the source's column are random, the same for all system
 source" and "true swap" are measured like the others. Lower is better, but for cosines, PSNR and SSIM:
 
 mse, psnr, ssim, error_over_copying     to the true swap; mse_REGION by the true swap's mask
-cos_source_J, cos_target_J, identity_J, identity_r_J   by judge J: the training embedder (own), a classifier
-        on another trunk (judge), and with --photographs SFace, which knows real faces only (sface)
+cos_source_J, cos_target_J, identity_J, identity_r_J   by judge J: the training embedder (own), the shipped
+        embedder supcon, which none of these swappers was trained with (judge), and with --photographs
+        SFace, which knows real faces only (sface)
 shape, expression, pose, colors, NAME_r   distance of the parameter judge's readings (pixels, degrees): shape
         and colors to the source's, expression and pose to the target's; _r is the paper's relative form
 NAME_mediapipe      expression and pose by mediapipe, which knows photographs, too, of the pairs that it reads
 cheat               cos_source_own - cos_source_judge: what pleases the training embedder alone
 background_change   mean squared difference to the target over what is background in target and true swap
 high_frequencies    energy above half of Nyquist's frequency over the true swap's
-fid                 Frechet distance to the true swaps in the identity judge's last features
+fid                 Frechet distance to the true swaps in that judge's features
 
 What is measured of a run is kept in its folder (judged.json), what is measured of the floors in the judges'
 (floors-SPLIT.json); both are read again, unless --again is given. Systems that stand in the file of --out and
@@ -36,12 +37,13 @@ import torch.nn.functional as F
 from command import exit_code, parser_of
 from embedding import BATCH
 from results import kept_result, write_result
-from swap_judges import IdentityJudge, ParameterJudge, groups, load_judge
+from swap_judges import groups, load_judge
 from torch import Tensor
 from tqdm import tqdm
 
 from smoothswap_lib import checkpoints, evaluation
 from smoothswap_lib.datasets import TrueSwap, to_uint8
+from smoothswap_lib.embedder import Embedder
 
 DRAWS = 500  # of the bootstrap over people
 BACKGROUND = evaluation.REGIONS["background"]
@@ -159,10 +161,10 @@ def frechet(a: np.ndarray, b: np.ndarray) -> float:
     return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a + cov_b - 2 * root))
 
 
-def features(judge: IdentityJudge, x: Tensor) -> np.ndarray:
+def features(judge: Embedder, x: Tensor) -> np.ndarray:
     """(n, 256): the identity judge's features before its last layer."""
     with torch.inference_mode():
-        parts = [judge.features(part) for part in x.split(BATCH)]
+        parts = [F.relu(judge.fc0(judge.pool(judge.trunk(part)).flatten(1))) for part in x.split(BATCH)]
     return torch.cat(parts).double().numpy()
 
 
@@ -205,7 +207,7 @@ class Jury:
 
     def __init__(self, pairs: Pairs, data: TrueSwap, folder: Path, photographs: bool) -> None:
         self.pairs = pairs
-        self.identity, self.parameters = load_judge(folder, IdentityJudge), load_judge(folder, ParameterJudge)
+        self.identity, self.parameters = checkpoints.load_embedder("supcon"), load_judge(folder)
         self.photographs = Photographs() if photographs else None
         self.true_features = features(self.identity, pairs.x_true)
         ends = {"source": (pairs.x_source, pairs.rows[0]), "target": (pairs.x_target, pairs.rows[1])}

@@ -1,8 +1,6 @@
-"""The two judges of swaps that are trained on TrueSwap, both on another trunk than the swapper's embedder.
+"""The judge of swaps that is trained on TrueSwap: it reads what the renderer was told.
 
-`JudgeTrunk` is a plain stack of convolutions (no residuals, twice the resolution of the embedder's first
-stage). The identity judge is trained as a classifier; the other one reads what the renderer was told: head
-pose, expression, shape of face and colors. Shape and expression are principal components of what they do to
+`JudgeTrunk` is a plain stack of convolutions. What it reads are head pose, expression, shape of face and colors. Shape and expression are principal components of what they do to
 the 68 landmarks of a frontal face in FFHQ's crop, so their units are pixels of a 64 px image.
 """
 
@@ -61,14 +59,6 @@ class JudgeTrunk(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, 64, 64) in [-1, 1] -> (B, outputs)."""
         return self.fc1(self.features(x))
-
-
-class IdentityJudge(JudgeTrunk):
-    """Image -> unit vector, like an `Embedder`."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, 64, 64) in [-1, 1] -> (B, dim), each row of length 1."""
-        return F.normalize(super().forward(x), dim=1)
 
 
 class ParameterJudge(JudgeTrunk):
@@ -170,9 +160,9 @@ def targets(
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 
-def load_judge(folder: Path, kind: type[JudgeTrunk]) -> JudgeTrunk:
-    """A judge that `train_judges.py` wrote, in eval mode."""
-    path = folder / f"{'identity' if kind is IdentityJudge else 'parameters'}.safetensors"
-    judge = kind(int(checkpoints.read_metadata(path)["outputs"]))
+def load_judge(folder: Path) -> ParameterJudge:
+    """The judge that `train_judges.py` wrote, in eval mode."""
+    path = folder / "parameters.safetensors"
+    judge = ParameterJudge(int(checkpoints.read_metadata(path)["outputs"]))
     checkpoints.load_weights(path, judge)
     return judge.eval()

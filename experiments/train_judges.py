@@ -1,10 +1,9 @@
-"""Train the two judges of swaps (see `swap_judges.py`) on the train split, and say how good they are.
+"""Train the judge of swaps (see `swap_judges.py`) on the train split, and say how good it is.
 
     python experiments/train_judges.py --out build/judges --report data/judges.json
 
-Writes identity.safetensors and parameters.safetensors to the folder, and a report: the identity judge's
-verification AUC on the test split, and for each number of the other its R2 on images of people it never saw.
-A finished judge is not trained again.
+Writes parameters.safetensors to the folder, and a report: for each number its R2 on images of people it never
+saw. A finished judge is not trained again.
 """
 
 import argparse
@@ -22,11 +21,9 @@ from results import write_result
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from smoothswap_lib import checkpoints, evaluation
+from smoothswap_lib import checkpoints
 from smoothswap_lib.datasets import TrueSwap
-from smoothswap_lib.embedder import LinearHead
 
-DIM = 64  # of the identity judge's vectors
 BATCH, RATE = 64, 2e-3
 
 
@@ -49,20 +46,6 @@ def train(
             if step % 50 == 0:
                 bar.set_postfix(loss=f"{loss.item():.3f}")
     modules.eval()
-
-
-def train_identity(data: TrueSwap, steps: int, seed: int) -> nn.Module:
-    """A classifier of the train people; what judges is the vector before its last layer."""
-    torch.manual_seed(seed)
-    labels = torch.as_tensor(np.unique(data.identities, return_inverse=True)[1])
-    judge = swap_judges.IdentityJudge(DIM)
-    head = LinearHead(DIM, int(labels.max()) + 1)
-
-    def loss(x: Tensor, rows: Tensor) -> Tensor:
-        return F.cross_entropy(head(judge(x)), labels[rows], label_smoothing=0.1)
-
-    train("identity judge", data, nn.ModuleList([judge, head]), loss, steps, seed)
-    return judge
 
 
 def train_parameters(data: TrueSwap, y: np.ndarray, steps: int, seed: int) -> nn.Module:
@@ -98,7 +81,7 @@ def work(options: argparse.Namespace) -> None:
         y = swap_judges.targets(data, shape, expression, *parts)
         judge = train_parameters(data, y, options.steps, options.seed)
         checkpoints.save_weights(path, judge, {"outputs": str(y.shape[1])})
-    judge = swap_judges.load_judge(options.out, swap_judges.ParameterJudge)
+    judge = swap_judges.load_judge(options.out)
     y_test = swap_judges.targets(test, *swap_judges.landmark_table(test, options.out / "test.npz"), *parts)[
         free
     ]
@@ -112,15 +95,6 @@ def work(options: argparse.Namespace) -> None:
         zip(swap_judges.names(), (1 - ((means[0] - means[1]) ** 2).mean(0) / means[1].var(0)).tolist())
     )
     result["deviation"] = dict(zip(swap_judges.names(), judge.deviation.tolist()))
-
-    path = options.out / "identity.safetensors"
-    if not path.exists():
-        judge = train_identity(data, options.steps, options.seed)
-        checkpoints.save_weights(path, judge, {"outputs": str(DIM)})
-    judge = swap_judges.load_judge(options.out, swap_judges.IdentityJudge)
-    z = embed_rows(test, np.arange(len(test)), judge)
-    result["identity_auc_pairs"] = evaluation.verification_auc_pairs(z, *test.pairs())
-    result["identity_auc_free"] = evaluation.verification_auc(z[free], people)
     write_result(result, options.report or options.out / "judges.json")
 
 
@@ -130,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("build/judges"))
     parser.add_argument("--train", default="train")
     parser.add_argument("--test", default="test")
-    parser.add_argument("--steps", type=int, default=2500, help="of each judge")
+    parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--report", type=Path, help="judges.json (default: in the folder of --out)")
     options = parser.parse_args(arguments)

@@ -92,8 +92,8 @@ def verification_claims(runs: Mapping[str, dict], row: Callable[..., Claim]) -> 
         cost = f"{mean:+.4f} [{low:+.4f}, {high:+.4f}] = {both}"
         paper = f"{PAPER[rival][3] - PAPER['printed'][3]:+.3f} = {PAPER[rival][3]} - {PAPER['printed'][3]}"
         result.append(
-            row(f"Verification AUC that the paper's gives away to {name}: at most {AUC_COST}", "Table 2, VGG2",
-                paper, cost, (rival,), verdict)
+            row(f"Verification AUC that the paper's gives away to {name}: at most {AUC_COST}",
+                "Table 2, VGG2", paper, cost, (rival,), verdict)
         )  # fmt: skip
     return result
 
@@ -117,7 +117,8 @@ def unique_claim(runs: Mapping[str, dict], row: Callable[..., Claim]) -> Claim:
 def control_claims(runs: Mapping[str, dict], row: Callable[..., Claim]) -> list[Claim]:
     """What the paper argues and could not measure: the whole interval has to say so."""
     controls = (
-        ("A classifier moves less when one person ages from 25 to 90 (angle of the walk): {}'s over the paper's",
+        ("A classifier moves less when one person ages from 25 to 90 (angle of the walk): {}'s over "
+         "the paper's",
          "Sec. 4.1", lambda run: run["walks"]["age"]["span"], True),
         ("The paper's largest step on a walk from one person to another is smaller: over {}'s",
          "Sec. 3.3, Fig. 3", lambda run: run["walks"]["another person"]["largest_step"], False),
