@@ -1,7 +1,8 @@
 """The judge of swaps that is trained on TrueSwap: it reads what the renderer was told.
 
-`JudgeTrunk` is a plain stack of convolutions. What it reads are head pose, expression, shape of face and colors. Shape and expression are principal components of what they do to
-the 68 landmarks of a frontal face in FFHQ's crop, so their units are pixels of a 64 px image.
+`JudgeTrunk` is a plain stack of convolutions. It reads head pose, expression, shape of face and colors.
+Shape and expression are principal components of what they do to the 68 landmarks of a frontal face in FFHQ's
+crop, so their units are pixels of a 64 px image.
 """
 
 from __future__ import annotations
