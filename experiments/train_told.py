@@ -1,7 +1,7 @@
 """The swapper's last stretch: a discriminator that is told whose face it should see. Ours, not the paper's.
 
-    python -m smoothswap_lib.training swapper --profile laptop --set steps=4000 --out build/swapper
-    python experiments/train_told.py --start build/swapper --steps 3000 --out build/told --ship swapper
+    python -m smoothswap_lib.training swapper --profile laptop --set steps=4000 --out build/begun
+    python experiments/train_told.py --start build/begun --steps 2400 --out build/swapper --ship swapper
 
 The paper's discriminator asks whether a picture could be a photograph. Here it also gets an identity vector
 and asks whether the picture could be a photograph of *that* person (a projection discriminator, Miyato and
@@ -190,9 +190,9 @@ def work(options: argparse.Namespace) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = parser_of(__doc__)
-    parser.add_argument("--start", type=Path, default=Path("build/swapper"), help="run of a swapper")
-    parser.add_argument("--out", type=Path, default=Path("build/told"), help="folder of the run")
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--start", type=Path, default=Path("build/begun"), help="run of a swapper")
+    parser.add_argument("--out", type=Path, default=Path("build/swapper"), help="folder of the run")
+    parser.add_argument("--steps", type=int, default=2400)
     parser.add_argument("--train", default="train", help="a TrueSwap split or a built folder")
     parser.add_argument("--embedder", default="robust")
     parser.add_argument("--profile", default="laptop", choices=profiles.names())
