@@ -54,7 +54,7 @@ def measured(tmp_path_factory):
 @pytest.mark.parametrize("case", CASES)
 def test_every_gradient_is_that_of_one_process_with_the_whole_batch(measured, case):
     one, first, second = (run["gradients"] for run in measured[case])
-    assert len(one) == len(first) > 50
+    assert len(one) == len(first) > 25
     assert sum(bool(gradient.abs().max() > 1e-3) for gradient in one.values()) > 0.6 * len(one)
     for name, gradient in one.items():
         torch.testing.assert_close(first[name], gradient, rtol=1e-5, atol=1e-9, msg=name)
@@ -121,7 +121,7 @@ def test_files_are_written_once_and_by_one_process(uninterrupted, finished):
         first, alone = without_seconds(rows)[0], without_seconds(single.metrics)[0]
         for name, value in alone.items():
             # in a batch of 4, groups for the minibatch standard deviation are smaller in two processes
-            assert first[name] == pytest.approx(value, rel=0.05 if task == "swapper" else 1e-3), name
+            assert first[name] == pytest.approx(value, rel=0.1 if task == "swapper" else 1e-3), name
 
 
 @pytest.mark.parametrize("task", ("embedder", "swapper"))
