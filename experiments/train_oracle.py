@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from command import exit_code, parser_of
+from command import add_generator_options, exit_code, parser_of
 from torch.optim import Adam
 
 from smoothswap_lib import profiles, training
@@ -89,11 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("build/oracle"), help="folder of the run")
     parser.add_argument("--truth", type=Path, default=Path("build/true_swaps"))
     parser.add_argument("--train", default="train", help="the split that the truth was rendered from")
-    parser.add_argument("--embedder", default="robust")
-    parser.add_argument("--profile", default="laptop", choices=profiles.names())
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="repeatable")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--ship", metavar="NAME", help="when done, write data/checkpoints/NAME.safetensors")
+    add_generator_options(parser)
     options = parser.parse_args(arguments)
     return exit_code(work, options)
 

@@ -26,7 +26,6 @@ VARIANTS = {
     "ce_arc": ("ce_arc", {}),
     "ce_lin": ("ce_lin", {}),
     "identity_1": ("robust", {"lambda_id": 1.0}),
-    "identity_4": ("robust", {"lambda_id": 4.0}),  # the paper's
     "change_5": ("robust", {"lambda_chg": 5.0}),
     "no_change": ("robust", {"lambda_chg": 0.0}),
     "no_adversarial": ("robust", {"lambda_adv": 0.0}),

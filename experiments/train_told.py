@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from command import exit_code, parser_of
+from command import add_generator_options, exit_code, parser_of
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim import Adam
@@ -31,7 +31,7 @@ from torch.optim import Adam
 from smoothswap_lib import losses, profiles, training
 from smoothswap_lib.datasets import TrueSwap
 from smoothswap_lib.discriminator import StridedDiscriminator
-from smoothswap_lib.layers import EqualizedLinear, at_least_float32, scaled_leaky_relu
+from smoothswap_lib.layers import EqualizedLinear, at_least_float32
 from smoothswap_lib.training import Run, apply_settings, ship
 from smoothswap_lib.training.accelerator import full_precision
 from smoothswap_lib.training.swapper import draw_pairs
@@ -51,9 +51,7 @@ class ToldDiscriminator(StridedDiscriminator):
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         """(B, 3, size, size) in [-1, 1] and (B, identity_dim) of unit length -> (B,) logits."""
-        for conv in self.convs.values():
-            x = scaled_leaky_relu(conv(x))  # (B, C, res / 2, res / 2)
-        h = x.flatten(1)
+        h = self.features(x)
         return at_least_float32(self.fc(h).squeeze(1) + TOLD * (self.proj(h) * z).sum(dim=1))  # (B,)
 
 
@@ -194,11 +192,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("build/swapper"), help="folder of the run")
     parser.add_argument("--steps", type=int, default=2400)
     parser.add_argument("--train", default="train", help="a TrueSwap split or a built folder")
-    parser.add_argument("--embedder", default="robust")
-    parser.add_argument("--profile", default="laptop", choices=profiles.names())
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="repeatable")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--ship", metavar="NAME", help="make the result the shipped weights NAME")
+    add_generator_options(parser)
     options = parser.parse_args(arguments)
     return exit_code(work, options)
 

@@ -105,10 +105,14 @@ class StridedDiscriminator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, size, size) in [-1, 1] -> (B,) logits."""
+        return at_least_float32(self.fc(self.features(x)).squeeze(1))  # (B,)
+
+    def features(self, x: Tensor) -> Tensor:
+        """(B, 3, size, size) in [-1, 1] -> (B, C * 4 * 4): the last map, place by place."""
         _check_images(x, self.size)
         for conv in self.convs.values():
             x = scaled_leaky_relu(conv(x))  # (B, C, res / 2, res / 2)
-        return at_least_float32(self.fc(x.flatten(1)).squeeze(1))  # (B,)
+        return x.flatten(1)
 
 
 DISCRIMINATORS = {"stylegan2": Discriminator, "strided": StridedDiscriminator}  # by a profile's name of them
