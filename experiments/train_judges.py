@@ -3,7 +3,8 @@
     python experiments/train_judges.py --out build/judges --report data/judges.json
 
 Writes parameters.safetensors to the folder, and a report: for each number its R2 on images of people it never
-saw. A finished judge is not trained again.
+saw, what a ridge probe reads of gender, age and weight from its last features, and whether its shapes tell
+twins apart. A finished judge is not trained again.
 """
 
 import argparse
@@ -18,13 +19,16 @@ import torch.nn.functional as F
 from command import exit_code, parser_of
 from embedding import FREE, embed_rows
 from results import write_result
+from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from smoothswap_lib import checkpoints
 from smoothswap_lib.datasets import TrueSwap
+from smoothswap_lib.evaluation import probes
 
 BATCH, RATE = 64, 2e-3
+PROBED = ("identity.gender", "identity.age", "identity.weight")  # it is not told these
 
 
 def train(
@@ -63,6 +67,22 @@ def train_parameters(data: TrueSwap, y: np.ndarray, steps: int, seed: int) -> nn
     return judge
 
 
+def probed(judge: swap_judges.ParameterJudge, data: TrueSwap, test: TrueSwap, free: np.ndarray) -> dict:
+    """R2 on unseen people of what a ridge probe reads from the judge's last features, fitted on `data`."""
+    z_train = embed_rows(data, np.arange(len(data)), judge.features)
+    z_test = embed_rows(test, free, judge.features)
+    y_train, y_test = (np.stack([d.table[name].to_numpy() for name in PROBED], axis=1) for d in (data, test))
+    r2 = probes.ridge_r2(z_train, y_train, z_test, y_test[free], data.identities)
+    return dict(zip(PROBED, r2.tolist()))
+
+
+def twins_auc(judge: swap_judges.ParameterJudge, twins: TrueSwap) -> float:
+    """Are two pictures of the same person? By the distance of the shapes that the judge reads from them."""
+    shapes = embed_rows(twins, np.arange(len(twins)), judge)[:, swap_judges.groups()["shape"]]  # pixels
+    first, second, same = twins.pairs()
+    return float(roc_auc_score(same, -(shapes[first] - shapes[second]).norm(dim=1)))
+
+
 def work(options: argparse.Namespace) -> None:
     """What the command does."""
     options.out.mkdir(parents=True, exist_ok=True)
@@ -95,6 +115,8 @@ def work(options: argparse.Namespace) -> None:
         zip(swap_judges.names(), (1 - ((means[0] - means[1]) ** 2).mean(0) / means[1].var(0)).tolist())
     )
     result["deviation"] = dict(zip(swap_judges.names(), judge.deviation.tolist()))
+    result["r2_probed"] = probed(judge, data, test, free)
+    result["auc_twins"] = twins_auc(judge, TrueSwap(options.twins))
     write_result(result, options.report or options.out / "judges.json")
 
 
@@ -104,6 +126,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("build/judges"))
     parser.add_argument("--train", default="train")
     parser.add_argument("--test", default="test")
+    parser.add_argument("--twins", default="twins")
     parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--report", type=Path, help="judges.json (default: in the folder of --out)")

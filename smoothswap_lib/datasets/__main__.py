@@ -14,7 +14,7 @@ from pathlib import Path
 from smoothswap_lib.datasets.align_folder import align_folder, read_landmarks
 from smoothswap_lib.datasets.check_folder import check_folder
 from smoothswap_lib.datasets.folders import IndexedFiles, write_index
-from smoothswap_lib.workers import in_one_line
+from smoothswap_lib.processes.workers import in_one_line
 
 
 def build_parser() -> argparse.ArgumentParser:

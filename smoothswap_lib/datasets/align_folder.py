@@ -23,7 +23,7 @@ from smoothswap_lib.datasets import folders
 from smoothswap_lib.datasets.alignment import align
 from smoothswap_lib.datasets.images import ImageError, read_picture
 from smoothswap_lib.files import atomic
-from smoothswap_lib.workers import in_parallel
+from smoothswap_lib.processes.workers import in_parallel
 
 INSTALL = 'pip install -e ".[align]"'
 LISTED = "not_aligned.txt"

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from smoothswap_lib.datasets import folders
 from smoothswap_lib.datasets.images import ImageError, read_picture
-from smoothswap_lib.workers import in_parallel
+from smoothswap_lib.processes.workers import in_parallel
 
 FFHQ_IMAGES = 70_000
 WANTED = 4  # images of each person in a batch (Sec. 5.1)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from smoothswap_lib.lab import manifest, marking, photographs
-from smoothswap_lib.workers import in_one_line
+from smoothswap_lib.processes.workers import in_one_line
 
 SWAP_TEXT = """Put the identity of SOURCE into the picture TARGET.
 

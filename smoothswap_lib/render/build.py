@@ -22,9 +22,9 @@ from tqdm import tqdm
 
 from smoothswap_lib import world
 from smoothswap_lib.files import atomic, read_numbers
+from smoothswap_lib.processes.workers import in_one_line, in_parallel
 from smoothswap_lib.render import render_with_truth, use_one_thread
 from smoothswap_lib.render.pairs import FOLDS, TWINS, twin_pairs, verification_pairs
-from smoothswap_lib.workers import in_one_line, in_parallel
 from smoothswap_lib.world import masks
 
 SPLITS = {

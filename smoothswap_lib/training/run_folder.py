@@ -32,8 +32,8 @@ from tqdm import tqdm
 
 from smoothswap_lib import checkpoints
 from smoothswap_lib.files import atomic
+from smoothswap_lib.processes.signals import first_signal
 from smoothswap_lib.profiles import Profile
-from smoothswap_lib.signals import first_signal
 
 # A run may change these when it is resumed: they do not enter any step's arithmetic. ("embedder" and "data"
 # are only names; the hash of the embedder's weights and the fingerprint of the data must agree.)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from smoothswap_lib import workers
-from smoothswap_lib.signals import STOPS, Stopped, stoppable
-from smoothswap_lib.workers import WorkerLost, count, in_parallel
+from smoothswap_lib.processes import workers
+from smoothswap_lib.processes.signals import STOPS, Stopped, stoppable
+from smoothswap_lib.processes.workers import WorkerLost, count, in_parallel
 
 ROOT = Path(__file__).resolve().parents[1]
 

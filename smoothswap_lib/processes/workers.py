@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
-from smoothswap_lib.signals import STOPS, Stopped, stoppable
+from smoothswap_lib.processes.signals import STOPS, Stopped, stoppable
 
 AHEAD = 8  # items a process that wait for their turn or to be fetched
 

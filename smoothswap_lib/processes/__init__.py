@@ -1,0 +1,1 @@
+"""Several processes for many files, and what a signal does to a command."""
