@@ -53,13 +53,17 @@ FLOORS = ("copy target", "copy source", "true swap")
 
 
 class Pairs:
-    """The swaps that are asked for, their answers, and who takes part in them."""
+    """The swaps that are asked for, their answers, and who takes part in them.
 
-    def __init__(self, data: TrueSwap, seed: int = 0, count: int | None = None) -> None:
+    `among` are rows of the matrix, for a system that knows these people only (default: all).
+    """
+
+    def __init__(self, data: TrueSwap, seed: int = 0, count: int | None = None, among=None) -> None:
         rng, matrix = np.random.default_rng(seed), data.matrix_indices()
-        people, columns = matrix.shape
-        source, to_column = (part.ravel() for part in np.indices((people, columns)))
-        target = (source + rng.integers(1, people, size=source.shape)) % people
+        among, columns = np.arange(len(matrix)) if among is None else np.asarray(among), matrix.shape[1]
+        place, to_column = (part.ravel() for part in np.indices((len(among), columns)))
+        source = among[place]
+        target = among[(place + rng.integers(1, len(among), size=place.shape)) % len(among)]
         from_column = (to_column + rng.integers(1, columns, size=source.shape)) % columns
         some = slice(None) if count is None else rng.permutation(len(source))[:count]
         self.data, self.people = data, (source[some], target[some])

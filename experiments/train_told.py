@@ -10,7 +10,8 @@ person is shared; not real are a swap with its source's vector, and, at half the
 somebody else's vector (Reed et al. 2016). A change that pleases the embedder and is no face is told apart.
 
 Generator, average and discriminator begin as the run of --start left them (its state), the discriminator
-alone for WARM steps; losses, weights and rates are the profile's. Stopped runs go on where they stood.
+alone for WARM steps. Losses, weights and rates are the profile's; over the last --anneal steps the rates fall
+to 0. Stopped runs go on where they stood.
 """
 
 import argparse
@@ -63,8 +64,10 @@ def two_pictures(members: list[np.ndarray], count: int, key: list[int]) -> tuple
     return drawn[:, 0], drawn[:, 1]
 
 
-def train_told(profile, start: Path, out: Path, data: TrueSwap, embedder: str, seed: int) -> Run:
-    """The loop; a batch depends on (seed, step) only."""
+def train_told(
+    profile, start: Path, out: Path, data: TrueSwap, embedder: str, seed: int, anneal: int = 0
+) -> Run:
+    """The loop; a batch depends on (seed, step) only. Over the last `anneal` steps the rates fall to 0."""
     config, accelerator = profile.swapper, training.make_accelerator(profile.mixed_precision)
     embedder, names = training.frozen_embedder(embedder)
     metadata = {**training.data_metadata(data), "start": str(start), **names}
@@ -88,6 +91,10 @@ def train_told(profile, start: Path, out: Path, data: TrueSwap, embedder: str, s
         pairs = draw_pairs(seed, training.NUM_PREVIEWS, len(data))
         shown = [data.image_batch(part) for part in pairs]
         for step in range(run.step, config.steps):
+            share = min(1.0, (config.steps - step) / max(anneal, 1))  # of the profile's rates
+            rates = config.generator_learning_rate, config.discriminator_learning_rate
+            for adam, rate in zip((adam_g, adam_d), rates):
+                adam.param_groups[0]["lr"] = share * rate
             target, source = training.swapper_batch(len(data), config, seed + 1, step)
             one, other = two_pictures(members, config.batch_size, [seed, 2, step])
             x_target, x_source, x_one, x_other = map(data.image_batch, (target, source, one, other))
@@ -101,7 +108,7 @@ def train_told(profile, start: Path, out: Path, data: TrueSwap, embedder: str, s
             values |= discriminator_step(
                 networks[1], adam_d, (x_one, z_other), (x_swap, z_source), config, accelerator, step
             )
-            run.record(step, values, config.generator_learning_rate)
+            run.record(step, values, share * config.generator_learning_rate)
             if run.due(profile.preview_every):
                 training.preview(run, ema, embedder, *shown)
             run.log_and_save()
@@ -177,7 +184,7 @@ def work(options: argparse.Namespace) -> None:
     profile = apply_settings(profiles.get(options.profile), "swapper", options.set)
     profile = profile.override("swapper", {"steps": options.steps})
     data = TrueSwap(options.train, size=profile.size)
-    train_told(profile, options.start, options.out, data, options.embedder, options.seed)
+    train_told(profile, options.start, options.out, data, options.embedder, options.seed, options.anneal)
     if options.ship:
         begun = f"generator, average and discriminator of {options.start}"
         print(
@@ -191,6 +198,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--start", type=Path, default=Path("build/begun"), help="run of a swapper")
     parser.add_argument("--out", type=Path, default=Path("build/swapper"), help="folder of the run")
     parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--anneal", type=int, default=0, help="last steps, over which the rates fall to 0")
     parser.add_argument("--train", default="train", help="a TrueSwap split or a built folder")
     add_generator_options(parser)
     options = parser.parse_args(arguments)

@@ -14,6 +14,7 @@ from smoothswap_lib.checks.gpu import check_lost_share
 from smoothswap_lib.checks.judging import check_redrawn_mean, check_relative_distance
 from smoothswap_lib.checks.lab import check_difference, check_film
 from smoothswap_lib.checks.losses import check_identity_loss, check_minibatch_stddev, check_r1_penalty
+from smoothswap_lib.checks.rivals import check_adain, check_blend_by_mask
 from smoothswap_lib.checks.scale import check_joined_gradient, check_r1_share, check_step_seconds
 from smoothswap_lib.checks.smoothness import check_slerp, check_verdict
 from smoothswap_lib.checks.training import check_ema_update, check_self_pairs

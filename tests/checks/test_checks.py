@@ -149,7 +149,22 @@ def lost(every, save, between, back=0.5):
     return (saves * save + 10_000 * back * every) / (10_000 * between)
 
 
+def styled(h, scale, shift, over=(2, 3), root=True):
+    """AdaIN."""
+    variance = h.var(over, correction=0, keepdim=True)
+    return (
+        scale[..., None, None] * (h - h.mean(over, keepdim=True)) / (variance.sqrt() if root else variance)
+        + shift[..., None, None]
+    )
+
+
+def mixed(a, b, logits):
+    return torch.lerp(a, b.expand_as(a), logits.sigmoid())
+
+
 RIGHT = {
+    "adain": styled,
+    "blend_by_mask": mixed,
     "auc": lambda swap, true: roc_auc_score(np.repeat([1, 0], [len(swap), len(true)]), np.r_[swap, true]),
     "claim_verdict": reproduced,
     "contrastive_loss": logistic,
@@ -178,6 +193,14 @@ RIGHT = {
 }
 # What students write, and what they must be told. That no other message of a check fits is tested below.
 WRONG = [
+    ("adain", "the statistics of the batch", lambda h, a, b: styled(h, a, b, over=(0, 2, 3))),
+    ("adain", "take its root", lambda h, a, b: styled(h, a, b, root=False)),
+    ("adain", "changed places", lambda h, a, b: styled(h, b, a)),
+    ("adain", "not normalized first", lambda h, a, b: a[..., None, None] * h + b[..., None, None]),
+    ("blend_by_mask", "the wrong way round", lambda a, b, logits: mixed(a, b, -logits)),
+    ("blend_by_mask", "no mask yet", lambda a, b, logits: torch.lerp(a, b.expand_as(a), logits)),
+    ("blend_by_mask", "a hard choice", lambda a, b, logits: torch.where(logits > 0, b, a)),
+    ("blend_by_mask", "without a choice", lambda a, b, logits: a + b),
     ("auc", "not nothing", lambda swap, true: ahead(swap, true, tie=0)),
     ("auc", "the other way round", lambda swap, true: ahead(swap, true, turn=-1)),
     ("auc", "difference of means", lambda swap, true: swap.mean() - true.mean()),

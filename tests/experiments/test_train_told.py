@@ -41,6 +41,15 @@ def test_generator_and_average_wait_for_the_discriminator_and_then_move(begun, t
     assert torch.equal(weights(tmp_path / "out"), weights(tmp_path / "whole"))
 
 
+def test_the_rates_fall_to_zero_over_the_last_steps(begun, tiny, tmp_path):
+    profile = PROFILE.override("swapper", {"steps": 4})
+    run = train_told.train_told(
+        profile, begun, tmp_path / "out", TrueSwap(tiny), fixed_embedder(), seed=0, anneal=3
+    )
+    shares = [row["learning_rate"] / profile.swapper.generator_learning_rate for row in run.rows]
+    assert shares == pytest.approx([1, 1, 2 / 3, 1 / 3])
+
+
 def test_the_told_discriminator_begins_as_the_untold_one_and_then_asks_the_vector(fixed_seed):
     plain, told = StridedDiscriminator(16, 64, 8), train_told.ToldDiscriminator(16, 64, 8, 4)
     told.load_state_dict(plain.state_dict(), strict=False)
