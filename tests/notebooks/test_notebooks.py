@@ -27,6 +27,7 @@ COURSE = [
     "07_train_on_your_gpu",
     "08_judging_swaps",
     "09_ablations",
+    "10_the_rivals",
     "11_swap_lab",
     "12_scale",
     "13_detecting_swaps",
