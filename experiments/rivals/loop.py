@@ -218,7 +218,8 @@ def judged_rows(rival: Rival, data, count: int, rng: np.random.Generator) -> np.
     people = np.asarray(getattr(rival, "people", np.arange(len(matrix))))
     source = rng.integers(len(people), size=count)
     target = people[(source + rng.integers(1, len(people), size=count)) % len(people)]
-    column, other = rng.integers(matrix.shape[1], size=(2, count))
+    column, turn = rng.integers(matrix.shape[1], size=count), rng.integers(1, matrix.shape[1], size=count)
+    other = (column + turn) % matrix.shape[1]
     return np.stack([matrix[people[source], other], matrix[target, column], matrix[people[source], column]])
 
 

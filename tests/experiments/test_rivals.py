@@ -2,6 +2,7 @@
 
 import json
 
+import measure_rivals
 import numpy as np
 import pytest
 import torch
@@ -186,6 +187,18 @@ def test_the_check_sees_through_copies(data, embedder):
     thief.gray = True
     spot = measure.self_check(thief, data, embedder, 16)
     assert spot["reconstructs"] and not spot["has_a_face"] and not spot["passed"]
+
+
+def test_the_picture_shows_every_system_the_same_pairs(data, embedder):
+    _, swap = measure_rivals.rival_of("faceswap", None, data, embedder)
+    pixels, rows = measure_rivals.picture(
+        data, {"faceswap": swap, "nothing": lambda _, t: data.image_batch(t)}, 0
+    )
+    assert rows == ["source", "target", "faceswap", "nothing", "true swap"] and pixels.dtype == np.uint8
+    tiles = pixels.reshape(5, 64, measure_rivals.SHOWN, 64, 3).swapaxes(1, 2)
+    source, target, faceswap, nothing, true = tiles
+    assert np.array_equal(target, nothing) and not np.array_equal(target, faceswap)
+    assert (target != true).any((1, 2, 3)).all() and (source != true).any((1, 2, 3)).all()
 
 
 def test_lines_of_code_are_statements():

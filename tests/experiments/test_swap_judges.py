@@ -58,6 +58,10 @@ def test_a_pair_is_answered_by_the_source_person_in_the_target_picture(test_spli
     assert (people[source] == people[true]).all() and (columns[target] == columns[true]).all()
     assert (people[source] != people[target]).all() and (columns[source] != columns[true]).all()
     assert len(true) >= 2000
+    two = Pairs(test_split, among=(3, 40))  # a system that knows two people only
+    known = test_split.identities[test_split.matrix_indices()[[3, 40], 0]]
+    assert np.isin(people[np.concatenate(two.rows)], known).all() and len(two.x_true) == 48
+    assert (people[two.rows[0]] != people[two.rows[1]]).all()
     everything = np.ones(len(true))
     assert pairs.interval(everything, 2 * everything) == [0.5, 0.5]
 
