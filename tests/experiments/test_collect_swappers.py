@@ -2,6 +2,7 @@
 
 import json
 
+import collect_long_run
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,7 +24,7 @@ def run_folder(folder, level):
     (folder / "weights.safetensors").write_bytes(b"")
     for step in STEPS:
         gray = {"source": 10, "target": 20, "swap": level + step}
-        images = {k: to_float(torch.full((4, 3, SIZE, SIZE), v, dtype=torch.uint8)) for k, v in gray.items()}
+        images = {k: to_float(torch.full((6, 3, SIZE, SIZE), v, dtype=torch.uint8)) for k, v in gray.items()}
         write_preview(folder / "previews" / f"step_{step:06d}.png", images, {})
 
 
@@ -66,6 +67,19 @@ def test_runs_of_an_earlier_file_stay_and_repeated_ones_are_replaced(tmp_path):
     assert plan["variants"] == ["printed", "no_adversarial"]  # SHOWN's order, one of them earlier
     wanted = [10, 20, *(100 + step for step in STEPS)]
     assert np.abs(gray_tiles(tmp_path / "out") - wanted).max() < 6  # AVIF twice
+
+
+def test_runs_that_follow_each_other_are_one_long_run(tmp_path):
+    for name, level in (("first", 50), ("second", 150)):
+        run_folder(tmp_path / name, level)
+    runs = [str(tmp_path / name) for name in ("first", "second")]
+    assert collect_long_run.main(["--runs", *runs, "--out", str(tmp_path / "out")]) == 0
+    table = pd.read_parquet(tmp_path / "out" / "curves.parquet")
+    assert list(table.step) == list(range(1, 33)) and list(table.run) == [0] * 16 + [1] * 16
+    blocks, steps = read_progress(tmp_path / "out")
+    assert steps == [2, 4, 8, 16, 32]
+    seen = (blocks["swapper"][0, 2:].mean((1, 2, 3)) + 1) * 127.5
+    assert np.allclose(seen, [52, 54, 58, 66, 166], atol=4)
 
 
 def test_each_picture_of_a_tile_is_read_upright(tmp_path):
