@@ -2,7 +2,7 @@
 
     python experiments/write_claims.py
 
-Needs data/embedders.json (of measure_embedders.py); takes swappers.json (measure_swappers.py) and
+Needs data/embedders.json (of measure_embedders.py); takes rivals.json (measure_rivals.py) and
 swappers.parquet (collect_swappers.py) if there are any. What is not measured is "not tried".
 
 A value is a ratio (of R2, a difference) of two means over seeds. Its interval is wide on purpose: the
@@ -162,13 +162,13 @@ def embedder_claims(runs: Mapping[str, dict], source: str) -> list[Claim]:
     return rows + control_claims(runs, row)
 
 
-def swapper_claims(swappers: Path, curves: Path) -> list[Claim]:
+def swapper_claims(rivals: Path, curves: Path) -> list[Claim]:
     """The claims about swappers, from the files that are there."""
     rows = list(NOT_TRIED)
     if curves.exists():
         rows[:2] = curve_claims(pd.read_parquet(curves), f"data/{curves.name}")
-    if swappers.exists():
-        rows[2] = overall_claim(json.loads(swappers.read_text(encoding="utf-8")), f"data/{swappers.name}")
+    if rivals.exists():
+        rows[2] = overall_claim(json.loads(rivals.read_text(encoding="utf-8")), f"data/{rivals.name}")
     return rows
 
 
@@ -176,14 +176,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = parser_of(__doc__)
     parser.add_argument("--embedders", type=Path, default=data_folder() / "embedders.json")
-    parser.add_argument("--swappers", type=Path, default=data_folder() / "swappers.json")
+    parser.add_argument("--rivals", type=Path, default=data_folder() / "rivals.json")
     parser.add_argument("--curves", type=Path, default=data_folder() / "swappers.parquet")
     parser.add_argument("--out", type=Path, default=data_folder() / "claims.csv")
     options = parser.parse_args(arguments)
     try:
         runs = json.loads(options.embedders.read_text(encoding="utf-8"))
         rows = embedder_claims(runs, f"data/{options.embedders.name}")
-        rows += swapper_claims(options.swappers, options.curves)
+        rows += swapper_claims(options.rivals, options.curves)
         tried = sum(row.verdict != "not tried" for row in rows)
         print(f"{write_claims(rows, options.out)}: {tried} claims tried, {len(rows) - tried} not yet")
     except (OSError, KeyError, ValueError) as error:

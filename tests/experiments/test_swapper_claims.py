@@ -63,17 +63,22 @@ def test_runs_are_averaged_over_their_seeds():
     assert seeds.to_dict() == {"no_r1": 2, "printed": 1}
 
 
-def test_best_overall_is_judged_at_equal_steps_without_the_oracle():
-    def row(level, steps=1000):
-        return dict.fromkeys(OVERALL, level) | {"steps": steps}
+def test_best_overall_is_judged_among_those_that_passed_their_check():
+    def row(level, passed=True):
+        return dict.fromkeys(OVERALL, level) | {"check": {"passed": passed}, "overall": 0.0}
 
-    systems = {"printed-0": row(1.0), "ce_arc-0": row(2.0), "supcon-0": row(3.0), "oracle": row(0.0)}
-    systems["swapper"] = row(0.0, steps=4000)  # longer training is no better recipe
-    claim = overall_claim({"systems": systems}, "data/swappers.json")
-    assert (claim.claim, claim.verdict) == (BEST, "reproduced") and claim.ours.startswith("rank 1 of 3")
-    systems["supcon-0"] = row(0.5)
-    assert overall_claim({"systems": systems}, "data/swappers.json").verdict == "not reproduced"
-    systems["printed-1"] = row(-0.5)  # the mean over both seeds is .25, better than .5
-    claim = overall_claim({"systems": systems}, "data/swappers.json")
-    assert (claim.verdict, claim.seeds) == ("reproduced", "2 of ours, 1 of others")
-    assert overall_claim({"systems": {"printed-0": row(1.0)}}, "x").verdict == "not tried"
+    def claim(**systems):
+        return overall_claim({"systems": systems, "steps": 9}, "data/rivals.json")
+
+    best = claim(smoothswap=row(1.0), simswap=row(2.0), hififace=row(3.0), faceshifter=row(0.0, passed=False))
+    assert (best.claim, best.verdict) == (BEST, "reproduced") and best.ours.startswith("rank 1 of 3")
+    two = {"check": {"passed": True}}  # knows two people: it has no place in the ranking
+    assert (
+        claim(smoothswap=row(1.0), simswap=row(0.5), hififace=row(3.0), deepfakes=two).verdict
+        == "not reproduced"
+    )
+    rows = {"smoothswap": (46, 52, 36, 26), "simswap": (36, 39, 45, 35), "hififace": (37, 39, 46, 31)}
+    rows["faceswap"] = (53, 69, 44, 20)  # who takes part decides
+    moved = {name: row(0) | dict(zip(OVERALL, scores)) for name, scores in rows.items()}
+    assert claim(**moved).verdict == "reproduced in trend"
+    assert claim(smoothswap=row(1.0)).verdict == "not tried"
