@@ -14,12 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from collect_swappers import COLUMNS, QUALITY, preview
+from collect_swappers import COLUMNS, progress, write_progress
 from command import exit_code, parser_of
-from PIL import Image
-from results import write_result, write_table
-
-from smoothswap_lib.files import atomic
+from results import write_table
 
 PAIRS = 6
 SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)  # of all steps: one picture each
@@ -39,15 +36,10 @@ def joined(runs: Sequence[Path]) -> tuple[pd.DataFrame, list[tuple[int, Path, in
     return pd.concat(tables, ignore_index=True), previews
 
 
-def picture(previews: list[tuple[int, Path, int]]) -> tuple[np.ndarray, list[int]]:
-    """(PAIRS * size, (2 + steps) * size, 3) uint8, and the steps of its columns."""
+def chosen(previews: list[tuple[int, Path, int]]) -> list[tuple[int, Path, int]]:
+    """The previews nearest to SHARES of all steps, each once."""
     last = previews[-1][0]
-    nearest = {min(previews, key=lambda p, share=share: abs(p[0] - share * last)) for share in SHARES}
-    chosen = sorted(nearest)
-    source, target, _ = preview(*chosen[0][1:])
-    columns = [source, target, *(preview(run, step)[2] for _, run, step in chosen)]
-    tall = [np.concatenate(list(column[:PAIRS]), axis=0) for column in columns]
-    return np.concatenate(tall, axis=1), [step for step, _, _ in chosen]
+    return sorted({min(previews, key=lambda p, share=share: abs(p[0] - share * last)) for share in SHARES})
 
 
 def work(options: argparse.Namespace) -> None:
@@ -55,15 +47,11 @@ def work(options: argparse.Namespace) -> None:
     table, previews = joined(options.runs)
     if not previews:
         raise FileNotFoundError(f"{options.runs[0]} has no previews: train it with another preview_every")
-    pixels, steps = picture(previews)
+    shown = chosen(previews)
     options.out.mkdir(parents=True, exist_ok=True)
     write_table(table, options.out / "curves.parquet")
-    with atomic(options.out / "progress.avif") as path:
-        Image.fromarray(pixels).save(path, format="AVIF", quality=QUALITY)
-    size = len(pixels) // PAIRS
-    write_result(
-        {"variants": ["swapper"], "pairs": PAIRS, "steps": steps, "size": size}, options.out / "progress.json"
-    )
+    picture = progress([(run, step) for _, run, step in shown], PAIRS)
+    write_progress(options.out, picture, ["swapper"], PAIRS, [step for step, _, _ in shown])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

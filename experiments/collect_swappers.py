@@ -67,11 +67,23 @@ def shown_steps(run: Path, last: int) -> list[int]:
     return sorted({int(there[np.abs(there - step).argmin()]) for step in wanted})
 
 
-def progress(run: Path, steps: Sequence[int]) -> np.ndarray:
-    """(PAIRS * size, (2 + steps) * size, 3): a row a pair."""
-    source, target, _ = preview(run, steps[0])
-    columns = [source, target, *(preview(run, step)[2] for step in steps)]
-    return np.concatenate([np.concatenate(list(column[:PAIRS]), axis=0) for column in columns], axis=1)
+def progress(previews: Sequence[tuple[Path, int]], pairs: int = PAIRS) -> np.ndarray:
+    """(pairs * size, (2 + previews) * size, 3): a row a pair; previews are runs and steps of them."""
+    source, target, _ = preview(*previews[0])
+    columns = [source, target, *(preview(run, step)[2] for run, step in previews)]
+    return np.concatenate([np.concatenate(list(column[:pairs]), axis=0) for column in columns], axis=1)
+
+
+def write_progress(
+    folder: Path, picture: np.ndarray, variants: Sequence[str], pairs: int, steps: Sequence[int]
+) -> dict:
+    """Write progress.avif and progress.json, as `datasets.read_progress` wants them; returns the plan."""
+    with atomic(folder / "progress.avif") as path:
+        Image.fromarray(picture).save(path, format="AVIF", quality=QUALITY)
+    size = len(picture) // len(variants) // pairs
+    plan = {"variants": list(variants), "pairs": pairs, "steps": list(steps), "size": size}
+    write_result(plan, folder / "progress.json")
+    return plan
 
 
 def earlier_blocks(folder: Path, steps: Sequence[int]) -> dict[str, np.ndarray]:
@@ -95,21 +107,13 @@ def work(options: argparse.Namespace) -> None:
     steps = shown_steps(first, int(pd.read_parquet(first / "metrics.parquet").step.max()))
     here = {name: options.runs / f"{name}-0" for name in options.shown}
     blocks = earlier_blocks(options.out, steps)
-    blocks |= {name: progress(run, steps) for name, run in here.items() if run in runs}
+    blocks |= {name: progress([(run, s) for s in steps]) for name, run in here.items() if run in runs}
     shown = [name for name in options.shown if name in blocks]
     if not shown:
         raise ValueError(f"{options.runs} holds none of the runs to show: {', '.join(options.shown)}")
     picture = np.concatenate([blocks[name] for name in shown])
     write_table(table, options.out / "swappers.parquet")
-    with atomic(options.out / "progress.avif") as path:
-        Image.fromarray(picture).save(path, format="AVIF", quality=QUALITY)
-    plan = {
-        "variants": shown,
-        "pairs": PAIRS,
-        "steps": steps,
-        "size": len(picture) // len(shown) // PAIRS,
-    }
-    write_result(plan, options.out / "progress.json")
+    plan = write_progress(options.out, picture, shown, PAIRS, steps)
     print(json.dumps({"runs": [run.name for run in runs]} | plan))
 
 

@@ -1,8 +1,7 @@
 """Table 1 with systems that were run: the rivals beside Smooth-Swap, each judged against the true swap.
 
-    python experiments/train_rivals.py --out build/rivals --set steps=500
-    python experiments/measure_rivals.py --rivals build/rivals --ours build/swappers/robust-0 \\
-        --judges build/judges --out data
+    python experiments/train_rivals.py --out build/rivals --set steps=750
+    python experiments/measure_rivals.py --rivals build/rivals --ours build/ours --judges build/judges
 
 All systems swap the pairs of `measure_swappers.py` (every test person into every column of the matrix) and
 are scored by the same judges. --ours is a run of Smooth-Swap with as many steps. Deepfakes knows two people
@@ -24,9 +23,10 @@ import numpy as np
 import pandas as pd
 import torch
 from command import exit_code, parser_of
-from measure_swappers import JUDGES, Jury, Pairs
+from measure_swappers import Jury, Pairs, about
 from PIL import Image
 from results import kept_result, write_result
+from swapper_claims import OVERALL
 from torch import Tensor
 from tqdm import tqdm
 
@@ -39,7 +39,6 @@ from smoothswap_lib.files import atomic
 OURS, TWO_PEOPLE = "smoothswap", "deepfakes"
 SHOWN, QUALITY = 8, 85  # pairs in the picture; AVIF's
 TIMED = 32  # swaps, one after another
-OVERALL = ("identity_r_judge", "shape_r", "expression_r", "pose_r")
 FLOORS = ("copy target", "true swap")
 
 
@@ -107,12 +106,7 @@ def work(options: argparse.Namespace) -> None:
     pairs = Pairs(data)
     jury = Jury(pairs, data, options.judges, photographs=options.photographs)
     sizes = json.loads((options.rivals / "sizes.json").read_text(encoding="utf-8"))
-    result = {
-        "pairs": len(pairs.x_true),
-        "people": int(pairs.people[0].max()) + 1,
-        "steps": int(named["steps"]),
-        "judges": {net: checkpoints.tensor_hash(getattr(jury, net).state_dict())[:16] for net in JUDGES},
-    }
+    result = about(pairs, jury) | {"steps": int(named["steps"])}
     ends = dict(zip(FLOORS, (pairs.x_target, pairs.x_true)))
     result["floors"] = {name: jury.scores(x, embedder) for name, x in ends.items()}
     found = [name for name in rivals.RIVALS if (options.rivals / f"{name}-0" / "check.json").exists()]
@@ -131,8 +125,7 @@ def work(options: argparse.Namespace) -> None:
                 its_jury = Jury(its_pairs, data, options.judges, photographs=options.photographs)
         if name != TWO_PEOPLE:
             swaps[name] = swap
-        about = {"check": check, **sizes[name]}
-        systems[name] = about | kept_result(
+        systems[name] = {"check": check, **sizes[name]} | kept_result(
             kept, options.again, lambda s=swap, r=run, p=its_pairs, j=its_jury: measure(s, r, p, j, embedder)
         )
     comparable = {name: row for name, row in systems.items() if name != TWO_PEOPLE}

@@ -243,6 +243,15 @@ class Jury:
         return scores | {"fid": frechet(features(self.identity, x), self.true_features)}
 
 
+def about(pairs: Pairs, jury: Jury) -> dict:
+    """What scores were measured on and by: those of other pairs or judges do not compare."""
+    return {
+        "pairs": len(pairs.x_true),
+        "people": int(pairs.people[0].max()) + 1,
+        "judges": {net: checkpoints.tensor_hash(getattr(jury, net).state_dict())[:16] for net in JUDGES},
+    }
+
+
 def measure(run: Path, pairs: Pairs, jury: Jury) -> dict:
     """All scores of one run's generator, with the embedder that it was trained with."""
     named = checkpoints.read_metadata(checkpoints.weights_path(run))
@@ -258,11 +267,7 @@ def work(options: argparse.Namespace) -> None:
     jury = Jury(pairs, data, options.judges, options.photographs)
     own = checkpoints.load_embedder("robust")
     floors = zip(FLOORS, (pairs.x_target, pairs.x_source, pairs.x_true))
-    result = {
-        "pairs": len(pairs.x_true),
-        "people": int(pairs.people[0].max()) + 1,
-        "judges": {net: checkpoints.tensor_hash(getattr(jury, net).state_dict())[:16] for net in JUDGES},
-    }
+    result = about(pairs, jury)
     systems = earlier_systems(options.out, result)
     result["floors"] = kept_result(
         options.judges / f"floors-{Path(options.split).name}.json",

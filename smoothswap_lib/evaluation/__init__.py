@@ -5,7 +5,6 @@ from smoothswap_lib.evaluation.swaps import (
     PEAK,
     REGIONS,
     error_to_truth,
-    over_seeds,
     overall_score,
     psnr_of,
     recolour,

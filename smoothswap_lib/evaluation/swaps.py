@@ -249,15 +249,3 @@ def overall_score(table: pd.DataFrame, among: Sequence[str] | None = None) -> pd
         raise ValueError(f"standardizing needs two systems or more, got {len(reference)}")
     deviation = reference.std(ddof=0)
     return ((table - reference.mean()) / deviation.where(deviation > 0, 1)).mean(axis=1)
-
-
-def over_seeds(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
-    """Scores of runs named VARIANT-SEED: each variant's mean over its seeds, and how many those are.
-
-    Parameters
-    ----------
-    table : a row a run, a column a score; rows with other names (floors, a shipped network) are left out
-    """
-    runs = table[table.index.str.fullmatch(r".+-\d+")].astype(float)
-    by_variant = runs.groupby(runs.index.str.replace(r"-\d+$", "", regex=True))
-    return by_variant.mean(), by_variant.size()

@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import zscore
 from swapper_claims import BEST, NOT_TRIED, OVERALL, at_equal_identity, curve_claims, overall_claim
 
-from smoothswap_lib.evaluation import over_seeds, overall_score
+from smoothswap_lib.evaluation import overall_score
 
 
 def curves(ours_speed, rival_speed, ours_change=0.1, rival_change=0.2, seeds=(0,)):
@@ -53,14 +53,6 @@ def test_overall_is_the_mean_of_standardized_columns():
     assert overall_score(table, ["x", "y"])["z"] == pytest.approx(np.mean([(5 - 2) / 1, (60 - 15) / 5]))
     with pytest.raises(ValueError, match="two systems or more"):
         overall_score(table, ["x"])
-
-
-def test_runs_are_averaged_over_their_seeds():
-    rows = {"no_r1-0": [1, 10], "no_r1-12": [3, 20], "printed-0": [5, 50]}
-    rows |= {"oracle": [7, 0], "copy-target": [0, 0]}
-    mean, seeds = over_seeds(pd.DataFrame(rows, index=["fid", "pose"], dtype=object).T)
-    assert mean.T.to_dict() == {"no_r1": {"fid": 2, "pose": 15}, "printed": {"fid": 5, "pose": 50}}
-    assert seeds.to_dict() == {"no_r1": 2, "printed": 1}
 
 
 def test_best_overall_is_judged_among_those_that_passed_their_check():
