@@ -70,6 +70,15 @@ def test_fir_resampling_can_be_differentiated_twice(resample):
     assert torch.autograd.gradgradcheck(curved, x)
 
 
+@pytest.mark.parametrize("resample", [layers.fir_downsample, layers.fir_upsample])
+def test_fir_resampling_in_half_precision_loses_no_more_than_rounding(resample):
+    x = torch.randn(2, 3, 16, 16).bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = resample(x)
+    assert found.dtype is torch.bfloat16
+    torch.testing.assert_close(found, resample(x.double()).bfloat16(), rtol=2**-7, atol=1e-6)
+
+
 def test_group_norm_divides_any_number_of_channels():
     for channels in range(1, 300):
         assert channels % layers.group_norm(channels).num_groups == 0
