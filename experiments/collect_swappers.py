@@ -103,9 +103,9 @@ def work(options: argparse.Namespace) -> None:
     if not runs:
         raise FileNotFoundError(f"{options.runs} holds no finished run; train_swappers.py makes them")
     table = with_earlier(curves(runs), options.out / "swappers.parquet")
-    first = runs[0]
-    steps = shown_steps(first, int(pd.read_parquet(first / "metrics.parquet").step.max()))
     here = {name: options.runs / f"{name}-0" for name in options.shown}
+    first = next((run for run in here.values() if run in runs), runs[0])
+    steps = shown_steps(first, int(pd.read_parquet(first / "metrics.parquet").step.max()))
     blocks = earlier_blocks(options.out, steps)
     blocks |= {name: progress([(run, s) for s in steps]) for name, run in here.items() if run in runs}
     shown = [name for name in options.shown if name in blocks]

@@ -42,10 +42,17 @@ TIMED = 32  # swaps, one after another
 FLOORS = ("copy target", "true swap")
 
 
-def seconds_of(run: Path) -> float:
-    """How long a run trained; 0 where there was nothing to train."""
+def seconds_of(run: Path, steps: int) -> float:
+    """How long a run trained, 0 where there was nothing to train; ValueError if for other steps than `steps`."""
     path = run / "metrics.parquet"
-    return float(pd.read_parquet(path).seconds.max()) if path.exists() else 0.0
+    if not path.exists():
+        return 0.0
+    last = pd.read_parquet(path, columns=["step", "seconds"]).iloc[-1]
+    if last.step != steps:
+        raise ValueError(
+            f"{run} was trained for {last.step:.0f} steps and --ours for {steps}: train both alike"
+        )
+    return float(last.seconds)
 
 
 def milliseconds(swap: Callable[[np.ndarray, np.ndarray], Tensor], rows: np.ndarray) -> float:
@@ -58,13 +65,13 @@ def milliseconds(swap: Callable[[np.ndarray, np.ndarray], Tensor], rows: np.ndar
     return float(np.median(times))
 
 
-def measure(swap: Callable, run: Path, pairs: Pairs, jury: Jury, own) -> dict:
+def measure(swap: Callable, seconds: float, pairs: Pairs, jury: Jury, own) -> dict:
     """Scores of one system and what it cost; `swap` takes rows of sources and of targets."""
     source, target, _ = pairs.rows
     scores = jury.scores(swap(source, target), own)
     return {
         "pairs": len(source),
-        "seconds_of_training": seconds_of(run),
+        "seconds_of_training": seconds,
         "milliseconds": milliseconds(swap, np.stack([source, target])),
         **scores,
     }
@@ -110,9 +117,10 @@ def work(options: argparse.Namespace) -> None:
     ends = dict(zip(FLOORS, (pairs.x_target, pairs.x_true)))
     result["floors"] = {name: jury.scores(x, embedder) for name, x in ends.items()}
     found = [name for name in rivals.RIVALS if (options.rivals / f"{name}-0" / "check.json").exists()]
+    runs = {name: options.rivals / f"{name}-0" for name in found} | {OURS: options.ours}
+    seconds = {name: seconds_of(run, result["steps"]) for name, run in runs.items()}
     swaps, systems = {}, {}
-    for name in tqdm([*found, OURS], desc="systems", unit="system"):
-        run = options.ours if name == OURS else options.rivals / f"{name}-0"
+    for name, run in tqdm(runs.items(), desc="systems", unit="system"):
         its_pairs, its_jury, kept = pairs, jury, run / "scores.json"
         if name == OURS:
             swap = swapper(run, data, embedder)
@@ -126,7 +134,9 @@ def work(options: argparse.Namespace) -> None:
         if name != TWO_PEOPLE:
             swaps[name] = swap
         systems[name] = {"check": check, **sizes[name]} | kept_result(
-            kept, options.again, lambda s=swap, r=run, p=its_pairs, j=its_jury: measure(s, r, p, j, embedder)
+            kept,
+            options.again,
+            lambda s=swap, t=seconds[name], p=its_pairs, j=its_jury: measure(s, t, p, j, embedder),
         )
     comparable = {name: row for name, row in systems.items() if name != TWO_PEOPLE}
     table = pd.DataFrame({n: [row[c] for c in OVERALL] for n, row in comparable.items()}, OVERALL).T

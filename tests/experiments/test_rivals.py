@@ -4,6 +4,7 @@ import json
 
 import measure_rivals
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -199,6 +200,14 @@ def test_the_picture_shows_every_system_the_same_pairs(data, embedder):
     source, target, faceswap, nothing, true = tiles
     assert np.array_equal(target, nothing) and not np.array_equal(target, faceswap)
     assert (target != true).any((1, 2, 3)).all() and (source != true).any((1, 2, 3)).all()
+
+
+def test_systems_are_compared_at_equal_steps_only(tmp_path):
+    assert measure_rivals.seconds_of(tmp_path, 750) == 0  # nothing to train
+    pd.DataFrame({"step": [25, 750], "seconds": [9.0, 300.0]}).to_parquet(tmp_path / "metrics.parquet")
+    assert measure_rivals.seconds_of(tmp_path, 750) == 300
+    with pytest.raises(ValueError, match="trained for 750 steps and --ours for 500"):
+        measure_rivals.seconds_of(tmp_path, 500)
 
 
 def test_lines_of_code_are_statements():
