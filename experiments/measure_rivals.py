@@ -43,7 +43,7 @@ FLOORS = ("copy target", "true swap")
 
 
 def seconds_of(run: Path, steps: int) -> float:
-    """How long a run trained, 0 where there was nothing to train; ValueError if for other steps than `steps`."""
+    """How long a run trained, 0 where nothing was to train; ValueError if not for `steps` steps."""
     path = run / "metrics.parquet"
     if not path.exists():
         return 0.0
