@@ -172,3 +172,71 @@ def curves(
         if len(panel) > 1:
             ax.legend()
     return figure
+
+
+# The drawing that grows through notebooks 02 to 06, a stage each.
+STAGES = ("embedder", "smoothness", "generator", "losses", "training")
+EMPHASIZED = {"smoothness": ("z",), "training": ("generate", "judge")}  # next to what the stage adds
+IMAGE, TRAINED, FROZEN, LOSS = "white", "#cfe3f2", "0.9", "#fbe8c0"
+PARTS = {  # name: (text, inches from the left and from below, color, number of the stage that adds it)
+    "source": ("source\n$x_{src}$", 0.5, 2.2, IMAGE, 0),
+    "embed": ("$f_{emb}^*$\nfrozen", 1.7, 2.2, FROZEN, 0),
+    "z": ("$z_{src}$", 3.0, 2.2, IMAGE, 0),
+    "contrast": ("contrastive\nloss", 1.7, 1.4, LOSS, 0),
+    "smooth": ("how smooth?\n$d_{smooth}$", 4.3, 2.2, LOSS, 1),
+    "target": ("target\n$x_{tgt}$", 0.5, 0.45, IMAGE, 2),
+    "generate": ("$f_{gen}$: U-Net\ntrained", 3.0, 1.4, TRAINED, 2),
+    "add": ("+", 4.2, 1.4, IMAGE, 2),
+    "swap": ("swap\n$x_{swap}$", 5.1, 1.4, IMAGE, 2),
+    "again": ("$f_{emb}^*$\nfrozen", 6.7, 2.2, FROZEN, 3),
+    "judge": ("$f_{dis}$\ntrained", 6.7, 1.4, TRAINED, 3),
+    "real": ("real\n$x_{tgt}$", 6.7, 0.45, IMAGE, 3),
+    "id": (r"C1: $\mathcal{L}_{id}$", 8.3, 2.2, LOSS, 3),
+    "chg": (r"C2: $\mathcal{L}_{chg}$", 5.1, 0.45, LOSS, 3),
+    "adv": (r"C3: $\mathcal{L}_{adv}$", 8.3, 1.4, LOSS, 3),
+    "dis": ("$\\mathcal{L}(f_{dis})$\nwith $R_1$", 8.3, 0.45, LOSS, 3),
+}
+ARROWS = (
+    "source-embed embed-z z-contrast z-smooth z-generate target-generate target-add generate-add add-swap "
+    "swap-again again-id z-id swap-chg target-chg swap-judge real-judge judge-adv judge-dis"
+)
+GRADIENTS = "id-again again-swap adv-judge judge-swap chg-swap swap-generate dis-judge"
+BENT = dict.fromkeys(("id-again", "judge-swap"), "arc3,rad=-0.3") | {"z-id": "arc3,rad=-0.22"}
+BENT |= dict.fromkeys(("target-generate", "target-add"), "angle,angleA=0,angleB=90,rad=6")  # level, then up
+
+
+def architecture(stage: str) -> Figure:
+    """Smooth-Swap as far as one notebook knows it; what comes later is a pale outline.
+
+    White boxes are images and vectors, blue ones are trained, gray ones frozen, amber ones losses and
+    measures. A thick edge marks what the stage is about. In the last stage dashed arrows are gradients.
+    A name that is not in STAGES is a ValueError.
+    """
+    if stage not in STAGES:
+        raise ValueError(f"no stage is called '{stage}'; the stages are {', '.join(STAGES)}")
+    now = STAGES.index(stage)
+    figure = plt.figure(figsize=(9, 2.8), layout="none")
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 9), ylim=(0.05, 2.85))
+    axes.axis("off")
+    boxes = {}
+    for name, (text, x, y, color, since) in PARTS.items():
+        if name == "embed" and now == 0:
+            text, color = "$f_{emb}$\ntrained", TRAINED
+        thick = since == now or name in EMPHASIZED.get(stage, ())
+        box = {"fc": color, "ec": "0.2", "lw": 2.5 if thick else 1}
+        box, ink = (box, "black") if since <= now else ({"fc": "white", "ec": "0.8", "ls": "--"}, "none")
+        box["boxstyle"] = "round,pad=0.45"
+        boxes[name] = axes.text(x, y, text, color=ink, fontsize=9, ha="center", va="center", bbox=box)
+    arrows = [(key, "0.35", "-", "arc3") for key in ARROWS.split()]
+    if stage == "training":
+        arrows += [(key, COLORS[4], "--", "arc3,rad=0.3") for key in GRADIENTS.split()]
+        axes.text(4, 1.8, "gradient", color=COLORS[4], fontsize=8, ha="center", va="center")
+    for key, color, dashes, bend in arrows:
+        (begin, start), (end, stop) = ((boxes[name], PARTS[name]) for name in key.split("-"))
+        later = max(start[-1], stop[-1]) > now
+        style = {"arrowstyle": "-|>", "color": "0.85" if later else color, "linestyle": dashes}
+        style |= {"connectionstyle": BENT.get(key, bend), "shrinkA": 2, "shrinkB": 2}
+        style |= {"patchA": begin.get_bbox_patch(), "patchB": end.get_bbox_patch()}
+        arrow = axes.annotate("", stop[1:3], start[1:3], arrowprops=style)
+        arrow.set_zorder(3.1 if later else 3.2)  # a dark line covers a pale one
+    return figure

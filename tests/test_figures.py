@@ -174,3 +174,50 @@ def test_kernel_response_is_the_fourier_transform():
     np.testing.assert_allclose(response.lines[0].get_ydata(), np.cos(np.pi * f), atol=1e-9)
     np.testing.assert_allclose(response.lines[1].get_ydata(), np.cos(np.pi * f) ** 3, atol=1e-9)
     assert all(all(pair) for pair in labels(figure))
+
+
+def parts(stage):
+    """The drawing's boxes: name -> (is it drawn in full, is its edge thick)."""
+    (axes,) = figures.architecture(stage).axes
+    boxes = [text for text in axes.texts if text.get_bbox_patch() and text.get_text()]
+    full = [
+        text.get_color() == "black" and text.get_bbox_patch().get_linestyle() in ("-", "solid")
+        for text in boxes
+    ]
+    thick = [text.get_bbox_patch().get_linewidth() > 2 for text in boxes]
+    return dict(zip(figures.PARTS, zip(full, thick, strict=True), strict=True))
+
+
+def test_the_architecture_grows_and_marks_what_is_new():
+    for before, stage in pairwise(figures.STAGES):
+        known = {name for name, (full, _) in parts(before).items() if full}
+        now = {name for name, (full, _) in parts(stage).items() if full}
+        thick = {name for name, (_, edge) in parts(stage).items() if edge}
+        assert known <= now and now - known <= thick <= now, "no part is lost, a new one has a thick edge"
+    known = {name for name, (full, _) in parts("embedder").items() if full}
+    assert known == {"source", "embed", "z", "contrast"}
+    assert all(full for full, _ in parts("training").values())
+    assert {name for name, (_, thick) in parts("training").items() if thick} == {"generate", "judge"}
+    with pytest.raises(ValueError, match="no stage is called 'unet'; .* embedder, .* training"):
+        figures.architecture("unet")
+
+
+@pytest.mark.parametrize("stage", figures.STAGES)
+def test_the_parts_of_the_architecture_stand_apart_and_inside(stage):
+    figure = figures.architecture(stage)
+    drawn(figure)
+    texts = [text for text in figure.axes[0].texts if text.get_text()]
+    boxes = [(text.get_bbox_patch() or text).get_window_extent() for text in texts]
+    assert all(figure.bbox.count_contains(box.corners()) == 4 for box in boxes)
+    assert all(box.count_overlaps(boxes) == 1 for box in boxes), "only with itself"
+
+
+def test_no_arrow_of_the_architecture_is_cut_from_a_part():
+    """Each arrow begins and ends at a part; gradients run against arrows, down to what is trained."""
+    arrows, gradients = (
+        {tuple(key.split("-")) for key in keys.split()} for keys in (figures.ARROWS, figures.GRADIENTS)
+    )
+    assert {name for arrow in arrows | gradients for name in arrow} == set(figures.PARTS)
+    assert {begin for begin, _ in gradients} - {end for _, end in gradients} == {"id", "chg", "adv", "dis"}
+    forward = {(end, begin) for begin, end in arrows} | {("swap", "generate")}  # over the plus sign
+    assert gradients <= forward
