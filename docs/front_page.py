@@ -4,6 +4,7 @@ Between `<!-- NAME -->` and `<!-- end of NAME -->` the README holds what the fun
 a test compares the two.
 """
 
+import argparse
 import json
 import re
 from collections import Counter
@@ -88,6 +89,9 @@ def filled(text: str) -> str:
 
 
 def main() -> None:
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
 
 

@@ -1,11 +1,11 @@
-"""Draw the pictures that the README shows: `python docs/make_pictures.py [still] [turning] [walking]`.
+"""Draw the pictures that the README shows: `python docs/make_pictures.py [NAME ...]`.
 
 They come from the shipped weights, the shipped test split and the renderer, and from nothing else. Who is in
 them is drawn with SEED; no pair was chosen by its looks. The moving ones take about four minutes.
 """
 
+import argparse
 import dataclasses
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -129,14 +129,21 @@ def save_moving(name: str, grids: Iterable[list], row_names: list[str], millisec
     print(f"{path.name}: {len(frames)} frames of {frames[0].size}, {path.stat().st_size / 1e6:.2f} MB")
 
 
-def main(names: list[str]) -> None:
+def main() -> None:
+    pictures = {"still": still, "turning": turning, "walking": walking}
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(pictures)}; none: all")
+    names = parser.parse_args().names
+    if unknown := sorted(set(names) - set(pictures)):
+        parser.error(f"no picture is called {', '.join(unknown)}: there are {', '.join(pictures)}")
     matplotlib.use("Agg")
     figures.use_style()
     IMAGES.mkdir(exist_ok=True)
-    pictures = {"still": still, "turning": turning, "walking": walking}
     for name in names or pictures:
         pictures[name]()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

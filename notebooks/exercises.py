@@ -59,9 +59,25 @@ def for_students(notebook):
     return notebook
 
 
-def write(kind: str, prefix: str, out: Path, root: Path = run.ROOT) -> list[Path]:
-    """Write the `kind` ("student" or "solutions") of each notebook that has solutions into `out`."""
-    written = []
+def worked_on(path: Path, fresh) -> bool:
+    """Whether somebody has written into a student's notebook that lies there already."""
+    try:
+        cells = nbformat.read(path, as_version=4).cells
+    except FileNotFoundError:
+        return False
+    except Exception:  # nbformat raises many kinds; what cannot be read may be somebody's work all the same
+        return True
+    return [cell.source for cell in cells] != [cell.source for cell in fresh.cells]
+
+
+def write(kind: str, prefix: str, out: Path, root: Path = run.ROOT) -> tuple[list[Path], list[Path]]:
+    """Write the `kind` ("student" or "solutions") of each notebook that has solutions into `out`.
+
+    Returns
+    -------
+    The files that were written, and those of students that were kept because they hold something else.
+    """
+    written, kept = [], []
     out.mkdir(parents=True, exist_ok=True)
     for path in run.find(prefix, root):
         notebook = nbformat.read(path, as_version=4)
@@ -69,9 +85,12 @@ def write(kind: str, prefix: str, out: Path, root: Path = run.ROOT) -> list[Path
             continue
         if kind == "student":
             notebook = for_students(notebook)
+            if worked_on(out / path.name, notebook):
+                kept.append(out / path.name)
+                continue
         nbformat.write(notebook, out / path.name)
         written.append(out / path.name)
-    return written
+    return written, kept
 
 
 def main(arguments=None) -> int:
@@ -81,8 +100,11 @@ def main(arguments=None) -> int:
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args(arguments)
     out = chosen.out or run.ROOT / "build" / chosen.kind
-    for path in write(chosen.kind, chosen.prefix, out.resolve()):
+    written, kept = write(chosen.kind, chosen.prefix, out.resolve())
+    for path in written:
         print(run.show(path))
+    for path in kept:
+        print(f"{run.show(path)} was kept, it may hold answers: move it away for a fresh one")
     return 0
 
 
