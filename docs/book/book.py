@@ -66,16 +66,19 @@ def missing() -> str:
     return f"needs {', '.join(lacking)}: pip install -r requirements-book.txt" if lacking else ""
 
 
-def prepare(source: Path, root: Path = ROOT, no_lab: str = "") -> pages.Book:
+def prepare(
+    source: Path, root: Path = ROOT, no_lab: str = "", sprites: dict[str, str] | None = None
+) -> pages.Book:
     """Write the book's sources into an empty folder; the book that they make.
 
-    `no_lab` says why the swap lab is not in it, if it is not.
+    `no_lab` says why the swap lab is not in it, if it is not; `sprites` are `pages.Book`'s.
     """
+    sprites = sprites or {}
     parts = contents(root)
     names = [name for _, part in parts for name in part]
     reading = root / "docs" / "reading.md"
     cited = pages.references(reading.read_text(encoding="utf-8")) if reading.is_file() else {}
-    book = pages.Book([pages.FRONT, *names], repository(root), cited)
+    book = pages.Book([pages.FRONT, *names], repository(root), cited, sprites)
     shutil.rmtree(source, ignore_errors=True)
     for name in names:
         out = source / name
@@ -86,7 +89,8 @@ def prepare(source: Path, root: Path = ROOT, no_lab: str = "") -> pages.Book:
         else:
             text = pages.without_badges((root / name).read_text(encoding="utf-8"))
             text = pages.link(text, name, book)
-            text = swap_lab.page(text, no_lab) if name == swap_lab.PAGE else text
+            if name == swap_lab.PAGE:
+                text = swap_lab.page(text, no_lab, "".join(sprites.values()))
             out.write_text(text, encoding="utf-8")
     readme = (root / pages.FRONT).read_text(encoding="utf-8")
     (source / "index.md").write_text(pages.front(readme, parts, book), encoding="utf-8")
@@ -116,12 +120,14 @@ def main(arguments=None) -> int:
     lab, reason = swap_lab.built()
     if reason:
         print(f"the swap lab was not built, because {reason}", file=sys.stderr)
+    folder = swap_lab.sprites()
+    sprites = {path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.html"))}
     try:
-        prepare(out / "source", no_lab=reason)
+        prepare(out / "source", no_lab=reason, sprites=sprites)
     except pages.NoAltText as error:
         raise SystemExit(str(error)) from None
     render(out / "source", out / "html")
-    swap_lab.install(out / "html", lab)
+    swap_lab.install(out / "html", lab, folder)
     return 0
 
 

@@ -25,6 +25,7 @@ html_theme = "sphinx_book_theme"
 templates_path = ["templates"]
 html_static_path = ["static"]
 html_css_files = ["book.css"]
+html_js_files = [("sprites.js", {"defer": "defer"})]
 html_favicon = "static/favicon.svg"
 html_context = {"default_mode": "auto"}
 html_show_copyright = False

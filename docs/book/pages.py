@@ -36,12 +36,14 @@ class Book:
     pages : paths in the repository of all pages, such as "notebooks/00_overview.ipynb"
     url : the repository's address; what is no page is linked there
     references : word in a text -> (address, authors and year), for papers of the reading list
+    sprites : a widget's class -> HTML that stands in its place
     pictures : paths in the repository of the pictures that pages show; filled while pages are made
     """
 
     pages: list[str]
     url: str
     references: dict[str, tuple[str, str]] = field(default_factory=dict)
+    sprites: dict[str, str] = field(default_factory=dict)
     pictures: set[str] = field(default_factory=set)
 
     def numbered(self, number: str) -> str | None:
@@ -199,10 +201,12 @@ def page_of(notebook, place: str, book: Book):
 
 
 def shown(output, place: str, book: Book):
-    """An output as the book shows it: a widget needs a kernel, so a word stands in its place."""
+    """An output as the book shows it: a widget needs a kernel, so a sprite or a word stands in its place."""
     data = output.get("data", {})
     if WIDGET in data or output.get("metadata", {}).get("widget"):  # its view goes when a notebook is saved
-        output["data"] = {"text/markdown": "*A widget stands here when the notebook runs.*"}
+        sprite = book.sprites.get("".join(data.get("text/plain", "")).partition(":")[0])
+        word = "*A widget stands here when the notebook runs.*"
+        output["data"] = {"text/html": sprite} if sprite else {"text/markdown": word}
         output["metadata"] = {}
     elif "text/markdown" in data:
         data["text/markdown"] = link("".join(data["text/markdown"]), place, book, numbers=False)

@@ -2,6 +2,7 @@
 
 The networks run in the reader's browser, so they, their runtime and the faces lie beside the page, each as a
 script that hands over compressed bytes: from a disk, too, a page may load scripts, but may not read files.
+Where nothing can run, pictures that were drawn before (`sprites.py`) stand in its place.
 """
 
 import base64
@@ -11,6 +12,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -49,25 +51,45 @@ def make(cache: Path) -> Path:
     if lacking:
         raise NotBuilt(f"it needs {', '.join(lacking)} (pip install -r requirements-book.txt)")
     web_runtime.tarball(cache)
-    folder, stamp = cache / "lab", stamp_of()
+
+    def write(folder: Path) -> None:
+        write_networks(folder, cache / "onnx")
+        write_faces(folder)
+        for build in web_runtime.BUILDS:
+            write_runtime(folder, build, cache)
+
+    here = Path(__file__).parent
+    code = [here / "swap_lab.py", here / "lab_faces.py", here / "web_runtime.py", EXPORT]
+    return kept(cache / "lab", code, write)
+
+
+def sprites(cache: Path = web_runtime.CACHE) -> Path:
+    """`cache`/sprites with the pictures for pages without a kernel, made anew when need be: some seconds."""
+
+    def write(folder: Path) -> None:
+        import sprites
+
+        sprites.write(folder)
+
+    return kept(cache / "sprites", [Path(__file__).with_name("sprites.py")], write)
+
+
+def kept(folder: Path, code: list[Path], write: Callable[[Path], None]) -> Path:
+    """The folder that `write(folder)` fills, filled anew when runtime, weights, faces or code changed."""
+    stamp = stamp_of(code)
     if folder.is_dir() and (folder / "stamp.txt").read_text(encoding="utf-8") == stamp:
         return folder
-    fresh = cache / "lab.new"
+    fresh = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    write_networks(fresh, cache / "onnx")
-    write_faces(fresh)
-    for build in web_runtime.BUILDS:
-        write_runtime(fresh, build, cache)
+    write(fresh)
     (fresh / "stamp.txt").write_text(stamp, encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     return fresh.rename(folder)
 
 
-def stamp_of() -> str:
-    """A hash of all that the lab is made of."""
-    here = Path(__file__).parent
-    code = [here / "swap_lab.py", here / "lab_faces.py", here / "web_runtime.py", EXPORT]
+def stamp_of(code: list[Path]) -> str:
+    """A hash of all that is written: the code, the weights and the faces, the runtime."""
     data = [ROOT / "data" / "SHA256SUMS", *sorted((ROOT / "data" / "checkpoints").glob("*.safetensors"))]
     parts = [hashlib.sha256(path.read_bytes()).hexdigest() for path in [*code, *data]]
     return hashlib.sha256("".join([web_runtime.SHA512, *parts]).encode()).hexdigest()
@@ -110,10 +132,14 @@ def write_runtime(folder: Path, build: str, cache: Path) -> None:
     asset(folder, f"binary-{build}", binary)
 
 
-def page(text: str, reason: str) -> str:
-    """The page's Markdown: the lab between a still picture and the rest, or one sentence in its place."""
+def page(text: str, reason: str, pictures: str = "") -> str:
+    """The page's Markdown: the lab before a still picture and the rest, or one sentence in its place.
+
+    `pictures` is HTML that stands below the still picture, and like it only where no lab runs.
+    """
     before, rest = text.split(BEGIN)
     still, after = rest.split(END)
+    still += f"\n```{{raw}} html\n{pictures}```\n" if pictures else ""
     if reason:
         return f"{before}*The lab was not built with this book, because {reason}.*\n{still}{after}"
     lab = f"```{{raw}} html\n{TEMPLATE.read_text(encoding='utf-8')}```"
@@ -121,10 +147,12 @@ def page(text: str, reason: str) -> str:
     return f"{POLICY}{before}{lab}\n\n{still}\n{after}"
 
 
-def install(html: Path, folder: Path | None) -> None:
-    """Put the lab beside the built pages, or take away what its page would have used."""
+def install(html: Path, folder: Path | None, pictures: Path) -> None:
+    """Put sprites and lab beside the built pages, or take away what the lab's page would have used."""
+    beside = shutil.ignore_patterns("stamp.txt", "*.html")
+    shutil.copytree(pictures, html / "_static" / "sprites", ignore=beside)
     out = html / "_static" / "lab"
     if folder is None:
         shutil.rmtree(out, ignore_errors=True)
     else:
-        shutil.copytree(folder, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("stamp.txt"))
+        shutil.copytree(folder, out, dirs_exist_ok=True, ignore=beside)

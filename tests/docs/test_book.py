@@ -108,6 +108,10 @@ def test_answers_are_folded_and_widgets_replaced(view):
     assert code.metadata["tags"] == ["solution", "hide-input"]
     assert prose.source.startswith("<details") and "\n\n*Answer.* Because.\n\n" in prose.source
     assert list(widget.outputs[0].data) == ["text/markdown"]
+    shelf = pages.Book(PAGES, URL, sprites={"PairTab": "<div>"})
+    for name, data in (("PairTab", {"text/html": "<div>"}), ("UploadTab", widget.outputs[0].data)):
+        slider.data = {**view, "text/plain": f"{name}: run the notebook"}
+        assert pages.shown(nbformat.from_dict(slider), PAGES[1], shelf).data == data
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,22 @@
 Needs Chromium, chromedriver and the book's packages; skipped without them.
 """
 
+import base64
+import io
+
 import chromium
+import numpy as np
 import pytest
+import sprites
 from chromium import errors, until
+from PIL import Image
+
+from smoothswap_lib import figures
 
 pytestmark = chromium.MARKS
 FOUND = "return [...document.querySelectorAll('#search-results li a')].map(e => e.getAttribute('href'))"
+LAB = "notebooks/11_swap_lab.html"
+RIGHT, END = "\ue014", "\ue010"  # keys, as WebDriver names them
 WIDE, NARROW = (1440, 1000), (390, 844)  # a laptop's window and a phone's
 SETTLED = """
 const done = arguments[0];
@@ -121,6 +131,77 @@ def test_the_dark_mode_is_switched_and_kept(driver, address):
     filtered = "return [...document.images].filter(i => getComputedStyle(i).filter !== 'none').length"
     assert driver.execute_script(filtered) == 0, "colors are what the course compares"
     driver.execute_script("localStorage.clear()")
+
+
+def sliders(driver):
+    """Whether pair, walk and age have theirs; the boxes in the page's order."""
+    return until(lambda: len(driver.find_elements("css selector", ".sprite-live")) == 3, "sliders") and (
+        driver.find_elements("css selector", ".sprite")
+    )
+
+
+def tiles(driver, box):
+    """{name of a picture that is shown: its pixels, (64, 64, 3) uint8}"""
+    script = "return [...arguments[0].querySelectorAll('canvas')].map(c => [c.ariaLabel, c.toDataURL()])"
+    files = {
+        name: io.BytesIO(base64.b64decode(url.split(",")[1]))
+        for name, url in driver.execute_script(script, box)
+    }
+    return {name: np.asarray(Image.open(file).convert("RGB")).astype(int) for name, file in files.items()}
+
+
+def changed(before, after):
+    return {name for name in after if (after[name] != before[name]).any()}
+
+
+@pytest.mark.parametrize("size", (WIDE, NARROW))
+def test_sliders_without_a_kernel_choose_pictures_by_mouse_and_by_keys(driver, site, room, size):
+    with chromium.served(site.parent) as root:  # under a path of its own, as on GitHub Pages
+        show(driver, f"{root}/{site.name}/{LAB}", size)
+        errors(driver)
+        pair, walk, age = sliders(driver)
+        check_width(driver, size)
+        outside = "e => e.getBoundingClientRect().right > innerWidth"
+        assert (
+            driver.execute_script(f"return [...document.querySelectorAll('.sprite *')].filter({outside})")
+            == []
+        )
+        moves = {pair: [{"source", "swap", "true swap"}, {"target", "swap", "true swap"}]}
+        moves |= {walk: [{"swap 1", "swap 2", "swap 3"}], age: [{"source", "swap", "true swap"}]}
+        for box, expected in moves.items():
+            said = box.find_element("css selector", "[aria-live=polite]")
+            for slider, names in zip(box.find_elements("tag name", "input"), expected, strict=True):
+                driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", slider)
+                before, words, value = tiles(driver, box), said.text, slider.get_attribute("aria-valuetext")
+                assert slider.accessible_name and value
+                slider.send_keys(RIGHT)
+                by_key = tiles(driver, box)
+                assert changed(before, by_key) == names
+                assert said.text != words and slider.get_attribute("aria-valuetext") != value
+                chromium.drag(driver, slider, (0, 0), (-slider.size["width"] // 2, 0)).perform()
+                assert changed(by_key, tiles(driver, box)) == names
+                slider.send_keys(END)
+        done, shown = room.pair(sprites.SOURCES[-1], sprites.TARGETS[-1]), tiles(driver, pair)
+        for name, x in {"swap": done.x_swap, "true swap": done.x_true, "target": done.x_target}.items():
+            assert np.abs(shown[name] - figures.to_pixels(x)).mean() < 6, (
+                "but for the mark and the compression"
+            )
+        assert errors(driver) == []
+
+
+@pytest.mark.parametrize("size", (WIDE, NARROW))
+def test_without_javascript_the_sliders_pictures_are_shown_at_once(driver, address, size):
+    resize(driver, size)
+    driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    driver.get(f"{address}/{LAB}")
+    driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    assert len(driver.find_elements("css selector", ".sprite")) == 3
+    for still in driver.find_elements("css selector", ".sprite-still"):
+        picture = still.find_element("tag name", "img")
+        assert picture.is_displayed() and len(picture.get_attribute("alt")) > 50
+        assert int(picture.get_attribute("naturalWidth")) > 0
+        assert still.find_element("tag name", "p").text.startswith("With JavaScript a slider stands here")
+    check_width(driver, size)
 
 
 def test_the_book_opens_as_files(driver, site):

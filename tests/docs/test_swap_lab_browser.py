@@ -189,5 +189,8 @@ def test_without_webassembly_or_javascript_a_picture_stays(driver, address, with
         driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
         assert not driver.find_element("id", "swap-lab").is_displayed()
     still = driver.find_element("css selector", "#swap-lab-still")
+    kind = ".sprite-still img" if without == "JavaScript" else ".sprite-live input"
+    shown = until(lambda: still.find_elements("css selector", kind), "what was drawn before")
+    assert all(element.is_displayed() for element in shown) and len(shown) >= 3
     assert still.find_element("tag name", "img").is_displayed()
     assert "Where it does not run" in " ".join(still.text.split())
