@@ -1,10 +1,14 @@
 # The commands of the course; `make` alone lists them.
 #   PYTHON=/path/to/python3.12   the interpreter to build .venv from (default: the first fit one on the path)
-#   NB=02                        for `notebooks` and `tutorial`: this notebook only
+#   NB=02                        for `tutorial`, `notebooks`, `student` and `solutions`: this notebook only
+#   DIR=build/student            for `lab`: the folder to open (default: notebooks)
+#   FLAGS=--no-browser           for `lab`: options of JupyterLab
 #   REPO=owner/name              for `badges`: where the repository lives now
 
 PYTHON ?=
 NB ?=
+DIR := notebooks
+FLAGS :=
 REPO ?=
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,10 +26,12 @@ else printf 'FAILED after %d s\n' $$(($$(date +%s) - start)); tail -n 60 build/s
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help tutorial test lab notebooks student solutions book badges lint
+.PHONY: help install tutorial test lab notebooks student solutions book badges lint
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+install: $(READY)  ## install into .venv what the notebooks need, and run none
 
 tutorial: $(READY)  ## run every notebook in order with the quick profile, into build/tutorial/
 	@$(BIN)/python notebooks/run.py tutorial $(NB)
@@ -37,7 +43,7 @@ test: $(READY) $(BOOK_READY)  ## lint, unit tests, every notebook alone, its out
 	  tests notebooks/00_overview.ipynb
 
 lab: $(READY)  ## open JupyterLab on the notebooks
-	@$(BIN)/jupyter lab notebooks
+	@$(BIN)/jupyter lab $(DIR) $(FLAGS)
 
 notebooks: $(READY)  ## execute the notebooks in place, checked and normalized, ready to commit
 	@$(BIN)/python notebooks/run.py save $(NB)

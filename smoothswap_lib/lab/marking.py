@@ -54,6 +54,10 @@ class Verdict:
 def check_name(path: str | Path) -> Path:
     """The path, if swaps can be written under such a name; ValueError if not."""
     path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; name a file in it, such as {path / 'swap.png'}")
+    if wrong := [folder for folder in path.parents if folder.exists() and not folder.is_dir()]:
+        raise ValueError(f"{path} cannot be written: {wrong[0]} is a file, not a folder")
     if path.suffix.lower() not in FORMATS:
         raise ValueError(f"{path}: swaps are written as {', '.join(FORMATS)}; choose one of these endings")
     return path

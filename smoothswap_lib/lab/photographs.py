@@ -54,8 +54,10 @@ def swap_photographs(
     weights : of a generator: a shipped name, a run's folder or a file
     names : of source and target, for messages
     """
-    arguments = checkpoints.read_metadata(checkpoints.weights_path(weights))["arguments"]
-    size = json.loads(arguments)["size"]
+    metadata = checkpoints.read_metadata(checkpoints.weights_path(weights))
+    if metadata.get("network") != "Generator":
+        raise ValueError(f"the weights {str(weights)!r} are not a generator's; a shipped one is 'swapper'")
+    size = json.loads(metadata["arguments"])["size"]
     crops = [face_crop(p, size, faces, name) for p, name in zip((source, target), names)]
     x_source, x_target = (
         datasets.to_float(torch.from_numpy(crop.copy()).permute(2, 0, 1)[None]) for crop, _, _ in crops

@@ -101,6 +101,14 @@ def test_the_readmes_links_lead_somewhere():
             assert (ROOT / target.split("#")[0]).exists(), f"{target} leads nowhere"
 
 
+def test_the_commands_that_the_readme_names_are_there():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    names = set(re.findall(r"(?:`|^)make ([a-z]+)", README, re.MULTILINE))
+    assert {"install", "lab", "student"} <= names
+    assert all(re.search(rf"^{name}: .*##", makefile, re.MULTILINE) for name in names), names
+    assert "$(DIR) $(FLAGS)" in makefile
+
+
 def test_on_colab_the_first_cell_fetches_the_notebooks_version():
     wanted = SETUP.format(slug=run.repository())
     for path in run.find():

@@ -116,5 +116,18 @@ def test_both_editions_are_written(toy, tmp_path):
     nbformat.write(toy, tmp_path / "notebooks" / "01_toy.ipynb")
     nbformat.write(new_notebook(), tmp_path / "notebooks" / "02_plain.ipynb")
     for kind in ("student", "solutions"):
-        (written,) = exercises.write(kind, "", tmp_path / kind, tmp_path)
+        (written,), _ = exercises.write(kind, "", tmp_path / kind, tmp_path)
         assert ("y = x + 1" in written.read_text(encoding="utf-8")) == (kind == "solutions")
+
+
+def test_a_students_answers_are_not_overwritten(toy, tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    nbformat.write(toy, tmp_path / "notebooks" / "01_toy.ipynb")
+    for _ in range(2):  # nobody has written into it: it is written again
+        (path,), kept = exercises.write("student", "", tmp_path / "student", tmp_path)
+        assert not kept
+    answered = read(path)
+    answered.cells[4].source = "Because I say so."
+    nbformat.write(answered, path)
+    assert exercises.write("student", "", tmp_path / "student", tmp_path) == ([], [path])
+    assert "Because I say so." in path.read_text(encoding="utf-8")
