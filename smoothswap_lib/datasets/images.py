@@ -59,7 +59,7 @@ def read_picture(path: str | Path | io.BytesIO, size: int | None = None) -> Imag
     """
     if not isinstance(path, io.BytesIO) and not os.path.isfile(path):  # a pipe would wait for ever
         if os.path.exists(path):
-            raise ImageError(path, "it is a folder, a pipe or a device")
+            raise ImageError(path, "it is a folder, a pipe or a device, not a file")
         raise FileNotFoundError(f"{path} is no file; check the path")
     try:
         with warnings.catch_warnings():

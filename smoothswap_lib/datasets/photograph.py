@@ -38,8 +38,14 @@ def face_crop(photograph: Image.Image, size: int, faces: str = "auto", name="the
     """
     if faces not in FACES:
         raise ValueError(f"faces must be one of {', '.join(FACES)}, got {faces!r}")
-    if min(photograph.size) < LEAST_SIDE or np.std(photograph.resize((64, 64))) < FLAT:
-        raise ValueError(f"{name} shows no face ({photograph.width} x {photograph.height} pixels); {MEND}")
+    sides = f"{photograph.width} x {photograph.height} pixels"
+    if min(photograph.size) < LEAST_SIDE:
+        raise ValueError(
+            f"{name} is too small to show a face ({sides}); give one of {LEAST_SIDE} or more a side"
+        )
+    deviation = np.std(np.asarray(photograph.resize((64, 64))), axis=(0, 1))  # of each channel alone
+    if deviation.max() < FLAT:
+        raise ValueError(f"{name} shows no face, only one color ({sides}); {MEND}")
     square = photograph.width == photograph.height <= LARGEST_CROP
     if faces == "auto" and square and (photograph.width < LEAST_TO_DETECT or not _detects()):
         faces = "crops"

@@ -9,23 +9,26 @@ from swapper_claims import BEST, NOT_TRIED, OVERALL, at_equal_identity, curve_cl
 from smoothswap_lib.evaluation import overall_score
 
 
-def curves(ours_speed, rival_speed, ours_change=0.1, rival_change=0.2, seeds=(0,)):
-    """Identity losses that fall on a straight line; a mean over 4 rows lags all lines alike."""
+def curves(ours_speed, rival_speed, ours_change=0.1, rival_change=0.2, seeds=(0,), every=(10, 10)):
+    """Identity losses that fall on a straight line; rows are means over `every` steps."""
     tables = []
     for seed in seeds:
         runs = ("printed", ours_speed, ours_change), ("ce_arc", rival_speed, rival_change)
-        for name, speed, change in runs:
-            run = pd.DataFrame({"step": np.arange(10, 4010, 10)})
-            run = run.assign(variant=name, seed=seed, identity=1 - speed * run.step, change=change)
+        for (name, speed, change), rows in zip(runs, every):
+            run = pd.DataFrame({"step": np.arange(rows, 4001, rows)})
+            loss = 1 - speed * (run.step - (rows - 1) / 2)
+            run = run.assign(variant=name, seed=seed, identity=loss, change=change)
             tables.append(run)
     return pd.concat(tables)
 
 
-def test_steps_to_an_equal_identity_loss():
-    found = at_equal_identity(curves(2e-4, 1e-4), seed=0)
-    # the rival ends at .6 + the lag of 15 steps; ours is there in half of the steps, the lag apart
-    assert found["level"] == pytest.approx(1 - 1e-4 * 3985)
-    assert found["steps_ce_arc"] == 4000 and found["steps_printed"] == pytest.approx(3985 / 2 + 15, abs=10)
+@pytest.mark.parametrize("every", [(10, 10), (10, 25), (50, 10)])
+def test_steps_to_an_equal_identity_loss_however_often_runs_log(every):
+    found = at_equal_identity(curves(2e-4, 1e-4, every=every), seed=0)
+    # a mean over 100 steps lags 49.5; ours is where the rival ends in half of the steps, the lag apart
+    assert found["level"] == pytest.approx(1 - 1e-4 * (4000 - 49.5))
+    assert found["steps_ce_arc"] == 4000
+    assert found["steps_printed"] == pytest.approx((4000 - 49.5) / 2 + 49.5, abs=every[0])
 
 
 @pytest.mark.parametrize(
