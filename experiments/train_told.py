@@ -1,7 +1,7 @@
 """The swapper's last stretch: a discriminator that is told whose face it should see. Ours, not the paper's.
 
     python -m smoothswap_lib.training swapper --profile laptop --set steps=4000 --out build/begun
-    python experiments/train_told.py --start build/begun --steps 8500 --anneal 2500 --out build/swapper
+    python experiments/train_told.py --start build/begun --steps 12500 --out build/swapper
 
 The paper's discriminator asks whether a picture could be a photograph. Here it also gets an identity vector
 and asks whether the picture could be a photograph of *that* person (a projection discriminator, Miyato and
@@ -10,8 +10,8 @@ person is shared; not real are a swap with its source's vector, and, at half the
 somebody else's vector (Reed et al. 2016). A change that pleases the embedder and is no face is told apart.
 
 Generator, average and discriminator begin as the run of --start left them (its state), the discriminator
-alone for WARM steps. Losses, weights and rates are the profile's; over the last --anneal steps the rates fall
-to 0. Stopped runs go on where they stood.
+alone for WARM steps. Losses, weights and rates are the profile's. Over the last --anneal steps the rates fall
+to 0; at the end of a long run it made the swaps worse (lab book, row 38). Stopped runs go on where they stood.
 """
 
 import argparse
