@@ -11,7 +11,7 @@ somebody else's vector (Reed et al. 2016). A change that pleases the embedder an
 
 Generator, average and discriminator begin as the run of --start left them (its state), the discriminator
 alone for WARM steps. Losses, weights and rates are the profile's. Over the last --anneal steps the rates fall
-to 0; at the end of a long run it made the swaps worse (lab book, row 38). Stopped runs go on where they stood.
+to 0; at the end of a long run that made the swaps worse (lab book, row 38). Stopped runs go on.
 """
 
 import argparse
