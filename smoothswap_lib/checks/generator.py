@@ -15,9 +15,9 @@ def check_fir_downsample(function: Callable) -> None:
     image = draw(8, 10).float().abs() + 0.1
     taps = torch.tensor(layers.FIR_TAPS) / 8
 
-    def filtered(padding: tuple[int, ...], rows: Tensor = taps, mode: str = "constant") -> Tensor:
+    def filtered(padding, rows: Tensor = taps, across: Tensor = taps, mode: str = "constant") -> Tensor:
         padded = F.pad(image[None, None], padding, mode=mode)
-        return F.conv2d(padded, torch.outer(rows, taps)[None, None], stride=2)[0, 0]
+        return F.conv2d(padded, torch.outer(rows, across)[None, None], stride=2)[0, 0]
 
     right = filtered((1, 1, 1, 1))
     mistakes = {
@@ -26,8 +26,12 @@ def check_fir_downsample(function: Callable) -> None:
         "off by one: pad one pixel on each side, not two on the right and below": filtered((0, 2, 0, 2)),
         "off by one: pad one pixel on each side, not two on the left and above": filtered((2, 0, 2, 0)),
         "outside the image are zeros: this repeats the border": filtered((1, 1, 1, 1), mode="replicate"),
+        "outside the image are zeros: this reflects the image": filtered((1, 1, 1, 1), mode="reflect"),
         "the padding is missing": filtered((0, 0, 0, 0)),
         "filter both directions: rows are only picked": filtered((1, 1, 0, 3), torch.eye(4)[0]),
+        "filter both directions: columns are only picked": filtered(
+            (0, 3, 1, 1), taps, across=torch.eye(4)[0]
+        ),
         "the weights must sum to 1: divide by 64": 64 * right,
         "the weights must sum to 1: divide by 8 for each direction": 8 * right,
     }

@@ -35,10 +35,11 @@ def film(a, b, frames, last=None):
     return torch.stack([arc(a, b, i / (last or frames - 1)) for i in range(frames)])
 
 
-def halve(image, mode="constant", scale=64.0):
+def halve(image, mode="constant", scale=64.0, across=None):
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
+    across = taps if across is None else across
     windows = F.pad(image[None, None], (1, 1, 1, 1), mode=mode)[0, 0].unfold(0, 4, 2).unfold(1, 4, 2)
-    return (windows * taps[:, None] * taps).sum((-1, -2)) / scale
+    return (windows * taps[:, None] * across).sum((-1, -2)) / scale
 
 
 def dealt(x, groups, deal=None, root=True):
@@ -218,6 +219,8 @@ WRONG = [
     ("error_over_copying", "ratio of lengths", lambda s, true, t: (s - true).norm() / (t - true).norm()),
     ("film", "divide by frames - 1", lambda a, b, n: film(a, b, n, last=n)),
     ("fir_downsample", "repeats the border", lambda image: halve(image, mode="replicate")),
+    ("fir_downsample", "reflects the image", lambda image: halve(image, mode="reflect")),
+    ("fir_downsample", "columns are only picked", lambda image: halve(image, across=torch.eye(4)[1] * 8)),
     ("fir_downsample", "a factor of 4 too large", lambda image: halve(image, scale=16.0)),
     ("fir_downsample", "the shape is (8, 10), expected (4, 5)", lambda image: image),
     ("identity_loss", "wrong axis", lambda a, b: 1 - cosines(a, b, dim=0).mean()),
