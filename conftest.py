@@ -10,16 +10,17 @@ import run
 
 from smoothswap_lib.processes.signals import STOPS
 
-# The longest first: one that begins last leaves the other workers idle.
+# The longest first: one that begins last leaves the other workers idle. The first of those that need the
+# built book comes early and the others late, as they wait until it is there.
 LONG_FILES = (
     "test_notebooks.py",
-    "test_lab_browser.py",
     "test_book_browser.py",
-    "test_swap_lab_browser.py",
+    "test_lab_browser.py",
     "test_run_folder.py",
     "test_costs.py",
     "test_processes.py",
 )
+NEED_THE_BOOK = ("test_swap_lab_browser.py", "test_book.py")
 # Of this file each test may go to another worker.
 SPLIT = "tests/notebooks/test_notebooks.py::test_notebook_runs_alone"
 
@@ -41,7 +42,8 @@ def pytest_collectstart(collector):
 
 def pytest_collection_modifyitems(items):
     order = {name: place for place, name in enumerate(LONG_FILES)}
-    items.sort(key=lambda item: order.get(item.path.name, len(order)))
+    order |= dict.fromkeys(NEED_THE_BOOK, len(order) + 1)
+    items.sort(key=lambda item: order.get(item.path.name, len(LONG_FILES)))
 
 
 @pytest.hookimpl(optionalhook=True)
