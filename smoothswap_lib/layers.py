@@ -24,10 +24,10 @@ def _fir(x: Tensor, gain: float, transposed: bool = False, **how: int) -> Tensor
     taps = torch.tensor(FIR_TAPS, device=x.device)
     kernel = torch.outer(taps, taps)
     kernel = (kernel * (gain / kernel.sum())).expand(x.shape[1], 1, 4, 4)
-    dtype = torch.promote_types(x.dtype, torch.float32) if x.device.type == "cpu" else x.dtype
     convolve = F.conv_transpose2d if transposed else F.conv2d
+    h = at_least_float32(x) if x.device.type == "cpu" else x
     with torch.autocast("cpu", enabled=False):
-        return convolve(x.to(dtype), kernel.to(dtype), groups=x.shape[1], **how).to(x.dtype)
+        return convolve(h, kernel.to(h.dtype), groups=x.shape[1], **how).to(x.dtype)
 
 
 def fir_blur(x: Tensor, padding: int) -> Tensor:

@@ -3,8 +3,9 @@
     make book
     python tests/benchmarks/bench_swap_lab.py [--repeats 5] [--book build/book/html] [--out FILE]
 
-A fresh browser opens the page from a plain file server, five times; on the last page the source is changed
-by key, which asks for six swaps. Networks, pictures and runtime come from the page's own files.
+A fresh browser opens the page from a plain file server, as often as --repeats says; on the last page a key
+moves the source toward another, which asks for six swaps. Networks, pictures and runtime come from the page's
+own files.
 """
 
 import json
