@@ -34,7 +34,7 @@ def work(options: argparse.Namespace) -> None:
     systems = {
         "the target, handed back": pairs.x_target,
         "paint bucket": evaluation.recolour(pairs.x_target, pairs.mask_target, pairs.x_true, pairs.mask),
-        "swapper": pairs.swaps(generator, embedder),
+        "swapper": pairs.swaps(generator, evaluation.embed(pairs.x_source, embedder)),
         "true swap": pairs.x_true,
     }
     judges = {"own": embedder, "judge": checkpoints.load_embedder(options.judge)}

@@ -40,6 +40,7 @@ from results import kept_result, write_result
 from swap_judges import groups, load_judge
 from torch import Tensor
 from tqdm import tqdm
+from true_parameters import PARAMETERS, parameter_vectors
 
 from smoothswap_lib import checkpoints, evaluation
 from smoothswap_lib.datasets import TrueSwap, to_uint8
@@ -73,11 +74,11 @@ class Pairs:
         self.mask_target, self.mask = (data.masks[part] for part in self.rows[1:])
         self.landmarks = [data.landmarks(int(row)) for row in self.rows[2]]
 
-    def swaps(self, generator, embedder) -> Tensor:
-        """(pairs, 3, H, W): a generator's answers."""
+    def swaps(self, generator, z_source: Tensor) -> Tensor:
+        """(pairs, 3, H, W): a generator's answers to the sources' vectors, (pairs, dim)."""
         with torch.inference_mode():
-            parts = zip(self.x_source.split(BATCH), self.x_target.split(BATCH))
-            x = torch.cat([generator(target, embedder(source)) for source, target in parts])
+            parts = zip(self.x_target.split(BATCH), z_source.split(BATCH))
+            x = torch.cat([generator(target, z) for target, z in parts])
         return x.clone().clamp(-1, 1)
 
     def interval(self, numerator: np.ndarray, denominator: np.ndarray | None = None) -> list[float]:
@@ -253,10 +254,18 @@ def about(pairs: Pairs, jury: Jury) -> dict:
 
 
 def measure(run: Path, pairs: Pairs, jury: Jury) -> dict:
-    """All scores of one run's generator, with the embedder that it was trained with."""
+    """All scores of one run's generator, with the embedder that it was trained with.
+
+    An oracle that was told parameters had none: `robust` judges it in that place.
+    """
     named = checkpoints.read_metadata(checkpoints.weights_path(run))
-    embedder = checkpoints.load_embedder(named["embedder"])
-    x_swap = pairs.swaps(checkpoints.load_generator(run), embedder)
+    told = named["embedder"] == PARAMETERS
+    embedder = checkpoints.load_embedder("robust" if told else named["embedder"])
+    if told:
+        z_source = parameter_vectors(pairs.data, TrueSwap("train"))[pairs.rows[0]]
+    else:
+        z_source = evaluation.embed(pairs.x_source, embedder)
+    x_swap = pairs.swaps(checkpoints.load_generator(run), z_source)
     return {"steps": int(named["steps"]), **jury.scores(x_swap, embedder)}
 
 

@@ -45,3 +45,12 @@ def test_a_run_ends_with_weights_that_load(truth, tmp_path):
 def test_a_folder_without_answers_is_said(tmp_path, capsys):
     assert main(["--truth", str(tmp_path), "--out", str(tmp_path / "x")]) == 2
     assert "holds no part-*.npz; render_true_swaps.py writes them" in capsys.readouterr().err
+
+
+def test_an_oracle_may_be_told_parameters(truth, tmp_path):
+    out = tmp_path / "told"
+    arguments = ["--truth", str(truth), "--out", str(out), "--profile", "quick", "--set", "steps=1"]
+    assert main([*arguments, "--embedder", "parameters"]) == 0
+    metadata = checkpoints.read_metadata(out / "weights.safetensors")
+    dim = json.loads(metadata["arguments"])["identity_dim"]
+    assert metadata["embedder"] == "parameters" and dim > 128
