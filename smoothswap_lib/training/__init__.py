@@ -4,10 +4,7 @@ python -m smoothswap_lib.training embedder|swapper --profile P --out DIR [--resu
     [--set NAME=VALUE ...]
 """
 
-from smoothswap_lib.training.accelerator import make_accelerator
-from smoothswap_lib.training.embedder import decayed_learning_rate, train_embedder
-from smoothswap_lib.training.previews import NUM_PREVIEWS, preview, write_preview
-from smoothswap_lib.training.run_folder import (
+from smoothswap_lib.runs.folder import (
     Interrupted,
     NonFiniteError,
     Run,
@@ -15,8 +12,11 @@ from smoothswap_lib.training.run_folder import (
     StoppedError,
     TrainingResult,
 )
-from smoothswap_lib.training.settings import apply_settings, data_metadata, open_data
-from smoothswap_lib.training.shipping import export, ship
+from smoothswap_lib.runs.previews import NUM_PREVIEWS, preview, write_preview
+from smoothswap_lib.runs.settings import apply_settings, data_metadata, open_data
+from smoothswap_lib.runs.shipping import export, ship
+from smoothswap_lib.training.accelerator import make_accelerator
+from smoothswap_lib.training.embedder import decayed_learning_rate, train_embedder
 from smoothswap_lib.training.swapper import (
     Swapper,
     build_swapper,

@@ -6,9 +6,9 @@ from pathlib import Path
 from accelerate import PartialState
 
 from smoothswap_lib import profiles, training
-from smoothswap_lib.training.run_folder import Interrupted, NonFiniteError, StoppedError
-from smoothswap_lib.training.settings import apply_settings
-from smoothswap_lib.training.shipping import check_ship_name, ship
+from smoothswap_lib.runs.folder import Interrupted, NonFiniteError, StoppedError
+from smoothswap_lib.runs.settings import apply_settings
+from smoothswap_lib.runs.shipping import check_ship_name, ship
 
 _EPILOG = """\
 examples:

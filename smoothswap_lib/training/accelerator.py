@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from smoothswap_lib.layers import ResidualBlock
-from smoothswap_lib.training.run_folder import RunError
+from smoothswap_lib.runs.folder import RunError
 
 
 def make_accelerator(mixed_precision: str) -> Accelerator:

@@ -19,10 +19,10 @@ from torch.optim import Adam
 from smoothswap_lib import checkpoints, datasets, losses
 from smoothswap_lib.embedder import ArcFaceHead, Embedder, LinearHead
 from smoothswap_lib.profiles import EmbedderProfile, Profile
+from smoothswap_lib.runs.folder import Run, TrainingResult
+from smoothswap_lib.runs.settings import data_metadata, open_data
 from smoothswap_lib.training.accelerator import check_shards, images, make_accelerator
 from smoothswap_lib.training.augmentation import color_factors, jitter_colors, step_generator
-from smoothswap_lib.training.run_folder import Run, TrainingResult
-from smoothswap_lib.training.settings import data_metadata, open_data
 
 
 @torch.random.fork_rng(devices=[])  # first weights depend on the seed; the caller's randomness stays
@@ -47,7 +47,7 @@ def train_embedder(
     Raises
     ------
     RunError, StoppedError, NonFiniteError
-        See `run_folder.Run`.
+        See `runs.folder.Run`.
     """
     config, accelerator = profile.embedder, make_accelerator(profile.mixed_precision)
     data = open_data(data, "embedder", profile.size)

@@ -23,6 +23,9 @@ from smoothswap_lib.discriminator import DISCRIMINATORS
 from smoothswap_lib.embedder import Embedder
 from smoothswap_lib.generator import Generator
 from smoothswap_lib.profiles import Profile, SwapperProfile
+from smoothswap_lib.runs.folder import Run, TrainingResult
+from smoothswap_lib.runs.previews import NUM_PREVIEWS, preview
+from smoothswap_lib.runs.settings import data_metadata, open_data
 from smoothswap_lib.training.accelerator import (
     check_shards,
     checkpoint_gradients,
@@ -30,9 +33,6 @@ from smoothswap_lib.training.accelerator import (
     images,
     make_accelerator,
 )
-from smoothswap_lib.training.previews import NUM_PREVIEWS, preview
-from smoothswap_lib.training.run_folder import Run, TrainingResult
-from smoothswap_lib.training.settings import data_metadata, open_data
 
 
 @dataclass

@@ -12,8 +12,8 @@ from torch import nn
 
 from smoothswap_lib import checkpoints, generator, training
 from smoothswap_lib.discriminator import Discriminator
+from smoothswap_lib.runs import folder
 from smoothswap_lib.training import accelerator as machine
-from smoothswap_lib.training import run_folder
 
 pytestmark = pytest.mark.usefixtures("small_networks")
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -139,4 +139,4 @@ def test_losses_that_are_lost_now_and_then_do_not_end_an_fp16_run_but_many_in_a_
     longer = TINY.override("swapper", {"steps": 30})
     with pytest.raises(training.NonFiniteError, match=r"step 22: change is inf, for 21 step"):
         train("swapper", tmp_path / "all", longer)
-    assert run_folder.SCALER_PATIENCE == 20
+    assert folder.SCALER_PATIENCE == 20

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from smoothswap_lib.datasets import to_uint8
 from smoothswap_lib.files import atomic
-from smoothswap_lib.training.run_folder import Run
+from smoothswap_lib.runs.folder import Run
 
 NUM_PREVIEWS = 8  # pairs in a grid
 

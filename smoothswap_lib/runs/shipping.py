@@ -9,7 +9,7 @@ from torch import nn
 
 from smoothswap_lib import checkpoints
 from smoothswap_lib.files import atomic, data_folder, sha256
-from smoothswap_lib.training.run_folder import RunError, read_config
+from smoothswap_lib.runs.folder import RunError, read_config
 
 
 def ship(

@@ -10,7 +10,7 @@ import numpy as np
 from smoothswap_lib import datasets
 from smoothswap_lib.files import data_folder
 from smoothswap_lib.profiles import Profile
-from smoothswap_lib.training.run_folder import RunError
+from smoothswap_lib.runs.folder import RunError
 
 
 def apply_settings(profile: Profile, task: str, settings: list[str]) -> Profile:

@@ -1,0 +1,1 @@
+"""Around a training: what it is asked for, its folder, resuming, previews, shipping of the result."""
