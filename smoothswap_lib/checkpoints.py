@@ -243,7 +243,7 @@ def load_generator(name: str | Path = "swapper") -> Generator:
 
 
 def _build(path: Path, network: type[nn.Module]) -> nn.Module:
-    metadata = _metadata_of(path, network)
+    metadata = metadata_of(path, network)
     try:
         module = network(**json.loads(metadata["arguments"]))
     except (KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
@@ -256,23 +256,27 @@ def _build(path: Path, network: type[nn.Module]) -> nn.Module:
     return module.eval()
 
 
-def _metadata_of(path: Path, network: type[nn.Module]) -> dict[str, str]:
+def metadata_of(path: Path, network: type[nn.Module]) -> dict[str, str]:
+    """The text of a file of weights; CheckpointError if they are another network's."""
     metadata = read_metadata(path)
     if metadata.get("network") != network.__name__:
+        fit = [
+            name for name in shipped() if read_metadata(weights_path(name)).get("network") == network.__name__
+        ]
         raise CheckpointError(
             f"{path} holds weights of {metadata.get('network', 'an unnamed network')}, "
-            f"{network.__name__} was asked for."
+            f"{network.__name__} was asked for. Shipped ones: {', '.join(fit) or 'none'}."
         )
     return metadata
 
 
 @lru_cache(maxsize=2)
 def _swapper(path: Path, _written: int) -> tuple[Generator, Embedder]:
-    metadata = _metadata_of(path, Generator)
+    metadata = metadata_of(path, Generator)
     if not {"embedder", "embedder_hash"} <= metadata.keys():
         raise CheckpointError(f"{path} does not name its embedder. Pass it: swap(..., embedder=...).")
     embedder_path = weights_path(metadata["embedder"])
-    if _metadata_of(embedder_path, Embedder)["tensor_hash"] != metadata["embedder_hash"]:
+    if metadata_of(embedder_path, Embedder)["tensor_hash"] != metadata["embedder_hash"]:
         raise CheckpointError(
             f"{path} was trained with another embedder than {embedder_path} is now (tensor hash "
             f"{metadata['embedder_hash']} expected). Pass the right one: swap(..., embedder=...)."

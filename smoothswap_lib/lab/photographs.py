@@ -21,6 +21,7 @@ from smoothswap_lib.datasets import align_folder
 from smoothswap_lib.datasets.alignment import paste_back
 from smoothswap_lib.datasets.images import read_picture
 from smoothswap_lib.datasets.photograph import face_crop
+from smoothswap_lib.generator import Generator
 from smoothswap_lib.lab import marking
 
 SHEET_TILE = 2.56  # inches of one face on a comparison sheet
@@ -54,9 +55,7 @@ def swap_photographs(
     weights : of a generator: a shipped name, a run's folder or a file
     names : of source and target, for messages
     """
-    metadata = checkpoints.read_metadata(checkpoints.weights_path(weights))
-    if metadata.get("network") != "Generator":
-        raise ValueError(f"the weights {str(weights)!r} are not a generator's; a shipped one is 'swapper'")
+    metadata = checkpoints.metadata_of(checkpoints.weights_path(weights), Generator)
     size = json.loads(metadata["arguments"])["size"]
     crops = [face_crop(p, size, faces, name) for p, name in zip((source, target), names)]
     x_source, x_target = (
