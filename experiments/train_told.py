@@ -11,7 +11,8 @@ somebody else's vector (Reed et al. 2016). A change that pleases the embedder an
 
 Generator, average and discriminator begin as the run of --start left them (its state), the discriminator
 alone for WARM steps. Losses, weights and rates are the profile's. Over the last --anneal steps the rates fall
-to 0; at the end of a long run that made the swaps worse (lab book, row 38). Stopped runs go on.
+to 0; at the end of a long run that made the swaps worse (lab book, row 38). With --keep N the average of each
+N-th step stays in OUT/averages, for `average_weights.py`. Stopped runs go on.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from smoothswap_lib import losses, profiles, training
+from smoothswap_lib import checkpoints, losses, profiles, training
 from smoothswap_lib.datasets import TrueSwap
 from smoothswap_lib.discriminator import StridedDiscriminator
 from smoothswap_lib.layers import EqualizedLinear, at_least_float32
@@ -65,15 +66,19 @@ def two_pictures(members: list[np.ndarray], count: int, key: list[int]) -> tuple
 
 
 def train_told(
-    profile, start: Path, out: Path, data: TrueSwap, embedder: str, seed: int, anneal: int = 0
+    profile, start: Path, out: Path, data: TrueSwap, embedder: str, seed: int, anneal: int = 0, keep: int = 0
 ) -> Run:
-    """The loop; a batch depends on (seed, step) only. Over the last `anneal` steps the rates fall to 0."""
+    """The loop; a batch depends on (seed, step) only. Over the last `anneal` steps the rates fall to 0.
+
+    The average of each `keep`-th step stays in OUT/averages; 0: of none.
+    """
     config, accelerator = profile.swapper, training.make_accelerator(profile.mixed_precision)
     embedder, names = training.frozen_embedder(embedder)
     metadata = {**training.data_metadata(data), "start": str(start), **names}
     run = Run(out, "swapper", profile, seed, metadata, accelerator, resume=True)
     torch.manual_seed(seed)
     generator, _, arguments = training.build_swapper(profile, embedder.dim)
+    about = {"network": "Generator", "arguments": json.dumps(arguments), **names}
     sizes = profile.size, config.discriminator_base, config.discriminator_max
     discriminator = ToldDiscriminator(*sizes, embedder.dim)
     ema = copy.deepcopy(generator).eval().requires_grad_(False)
@@ -111,8 +116,11 @@ def train_told(
             run.record(step, values, share * config.generator_learning_rate)
             if run.due(profile.preview_every):
                 training.preview(run, ema, embedder, *shown)
+            if keep and run.step % keep == 0:
+                kept = run.folder / "averages" / f"step_{run.step:06d}.safetensors"
+                checkpoints.save_weights(kept, ema, about, half=True)
             run.log_and_save()
-        run.finish(ema, {"network": "Generator", "arguments": json.dumps(arguments), **names})
+        run.finish(ema, about)
     return run
 
 
@@ -184,7 +192,8 @@ def work(options: argparse.Namespace) -> None:
     profile = apply_settings(profiles.get(options.profile), "swapper", options.set)
     profile = profile.override("swapper", {"steps": options.steps})
     data = TrueSwap(options.train, size=profile.size)
-    train_told(profile, options.start, options.out, data, options.embedder, options.seed, options.anneal)
+    schedule = options.anneal, options.keep
+    train_told(profile, options.start, options.out, data, options.embedder, options.seed, *schedule)
     if options.ship:
         begun = f"generator, average and discriminator of {options.start}"
         print(
@@ -199,6 +208,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("build/swapper"), help="folder of the run")
     parser.add_argument("--steps", type=int, default=2400)
     parser.add_argument("--anneal", type=int, default=0, help="last steps, over which the rates fall to 0")
+    parser.add_argument("--keep", type=int, default=0, metavar="N", help="keep the average of each N-th step")
     parser.add_argument("--train", default="train", help="a TrueSwap split or a built folder")
     add_generator_options(parser)
     options = parser.parse_args(arguments)

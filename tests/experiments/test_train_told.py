@@ -1,5 +1,6 @@
 """The last stretch with a discriminator that is told whose face it should see."""
 
+import average_weights
 import numpy as np
 import pytest
 import torch
@@ -75,3 +76,20 @@ def test_what_cannot_be_begun_with_is_said(begun, tmp_path, tiny):
     wider = PROFILE.override("swapper", {"discriminator_max": 16})
     with pytest.raises(ValueError, match="discriminator of other sizes than the profile's"):
         train_told.train_told(wider, begun, tmp_path / "y", TrueSwap(tiny), fixed_embedder(), seed=0)
+
+
+def test_kept_averages_become_the_result_by_their_mean(begun, tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train_told, "WARM", 0)
+    profile = PROFILE.override("swapper", {"steps": 4})
+    out, first = tmp_path / "out", PROFILE.override("swapper", {"steps": 2})
+    train_told.train_told(first, begun, tmp_path / "two", TrueSwap(tiny), fixed_embedder(), seed=0)
+    train_told.train_told(profile, begun, out, TrueSwap(tiny), fixed_embedder(), seed=0, keep=2)
+    two, four = weights(tmp_path / "two"), weights(out)
+    assert not torch.equal(two, four)
+    kept = sorted((out / "averages").iterdir())
+    assert [path.name for path in kept] == ["step_000002.safetensors", "step_000004.safetensors"]
+    assert average_weights.main(["--weights", *map(str, kept), "--run", str(out)]) == 0
+    torch.testing.assert_close(weights(out), (two + four) / 2, rtol=1e-3, atol=1e-6)  # half precision
+    other = checkpoints.weights_path("swapper")
+    assert average_weights.main(["--weights", str(kept[0]), str(other), "--run", str(out)]) == 2
+    assert "not of one training: their arguments differ" in capsys.readouterr().err
