@@ -1,6 +1,6 @@
 """The shipped swapper between its floors and the truth: `data/shipped.json`, which the README shows.
 
-    python experiments/measure_shipped.py --photographs --out data/shipped.json
+    python experiments/measure_shipped.py --photographs --oracle oracle --out data/shipped.json
 
 Pairs of test people whose true swap is known. Rows: the target handed back, the paint bucket (the target with
 the true swap's mean colors of face and hair), the swapper, the true swap. Columns: squared error to the true
@@ -31,12 +31,15 @@ def work(options: argparse.Namespace) -> None:
     weights = checkpoints.weights_path(options.swapper)
     metadata = checkpoints.read_metadata(weights)
     generator, embedder = checkpoints.load_generator(weights), checkpoints.load_embedder(metadata["embedder"])
+    z_source = evaluation.embed(pairs.x_source, embedder)
     systems = {
         "the target, handed back": pairs.x_target,
         "paint bucket": evaluation.recolour(pairs.x_target, pairs.mask_target, pairs.x_true, pairs.mask),
-        "swapper": pairs.swaps(generator, evaluation.embed(pairs.x_source, embedder)),
+        "swapper": pairs.swaps(generator, z_source),
         "true swap": pairs.x_true,
     }
+    if options.oracle:
+        systems["oracle"] = pairs.swaps(checkpoints.load_generator(options.oracle), z_source)
     judges = {"own": embedder, "judge": checkpoints.load_embedder(options.judge)}
     judges = {name: lambda x, _, net=net: evaluation.embed(x, net) for name, net in judges.items()}
     if options.photographs:
@@ -63,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--split", default="test", help="a split or a built folder with a matrix")
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--swapper", default="swapper", help="a shipped name, a run's folder or a file")
+    parser.add_argument("--oracle", help="a generator that was trained on true swaps, to measure beside it")
     parser.add_argument("--judge", default="printed", help="an embedder that took no part in the training")
     parser.add_argument("--pairs", type=int, default=576)
     parser.add_argument("--photographs", action="store_true", help='SFace, too (needs the extra "judges")')

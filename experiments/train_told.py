@@ -1,7 +1,7 @@
 """The swapper's last stretch: a discriminator that is told whose face it should see. Ours, not the paper's.
 
     python -m smoothswap_lib.training swapper --profile laptop --set steps=4000 --out build/begun
-    python experiments/train_told.py --start build/begun --steps 12500 --out build/swapper
+    python experiments/train_told.py --start build/begun --steps 21100 --keep 600 --out build/swapper
 
 The paper's discriminator asks whether a picture could be a photograph. Here it also gets an identity vector
 and asks whether the picture could be a photograph of *that* person (a projection discriminator, Miyato and
