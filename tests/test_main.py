@@ -140,7 +140,7 @@ def test_errors_name_the_file_and_write_nothing(faces, tmp_path, capsys):
         "o.png would be overwritten": (source, target, "-o", out, "--sheet", out),
         ".png": (source, target, "-o", tmp_path / "o.tiff"),
         "'best'": (source, target, "-o", out, "--weights", "best"),
-        "Embedder, Generator was asked for. Shipped ones:": (source, target, "-o", out, "--weights", "robust"),
+        "Generator was asked for. Shipped ones": (source, target, "-o", out, "--weights", "robust"),
         "is a folder; name a file in it": (source, target, "-o", tmp_path),
         "text.jpg is a file, not a folder": (source, target, "-o", text / "o.png"),
     }
