@@ -259,11 +259,11 @@ def measure(run: Path, pairs: Pairs, jury: Jury) -> dict:
     An oracle that was told parameters had none: `robust` judges it in that place.
     """
     named = checkpoints.read_metadata(checkpoints.weights_path(run))
-    told = named["embedder"] == PARAMETERS
-    embedder = checkpoints.load_embedder("robust" if told else named["embedder"])
-    if told:
+    if named["embedder"] == PARAMETERS:
+        embedder = checkpoints.load_embedder("robust")
         z_source = parameter_vectors(pairs.data, TrueSwap("train"))[pairs.rows[0]]
     else:
+        embedder = checkpoints.load_embedder(named["embedder"])
         z_source = evaluation.embed(pairs.x_source, embedder)
     x_swap = pairs.swaps(checkpoints.load_generator(run), z_source)
     return {"steps": int(named["steps"]), **jury.scores(x_swap, embedder)}

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from embedding import embed_rows
 from torch import Tensor
 
-from smoothswap_lib import checkpoints
+from smoothswap_lib import training
 from smoothswap_lib.datasets import TrueSwap
 
 PARAMETERS = "parameters"  # in the place of an embedder's name
@@ -43,6 +43,5 @@ def vectors_of(data: TrueSwap, embedder: str) -> tuple[Tensor, dict[str, str]]:
     """One vector for each image, and what names them in a run's metadata."""
     if embedder == PARAMETERS:
         return parameter_vectors(data, TrueSwap("train")), {"embedder": PARAMETERS}
-    network = checkpoints.load_embedder(embedder)
-    names = {"embedder": embedder, "embedder_hash": checkpoints.tensor_hash(network.state_dict())}
+    network, names = training.frozen_embedder(embedder)
     return embed_rows(data, np.arange(len(data)), network, "vectors").clone(), names
