@@ -2,7 +2,7 @@
 #   PYTHON=/path/to/python3.12   the interpreter to build .venv from (default: the first fit one on the path)
 #   NB=02                        for `tutorial`, `notebooks`, `student` and `solutions`: this notebook only
 #   DIR=build/student            for `lab`: the folder to open (default: notebooks)
-#   FLAGS=--no-browser           for `lab`: options of JupyterLab
+#   FLAGS=--no-browser           for `lab` and `speedrun`: options of JupyterLab, of experiments/speedrun.py
 #   REPO=owner/name              for `badges`: where the repository lives now
 
 PYTHON ?=
@@ -26,7 +26,7 @@ else printf 'FAILED after %d s\n' $$(($$(date +%s) - start)); tail -n 60 build/s
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help install tutorial test lab notebooks student solutions book badges lint
+.PHONY: help install tutorial test lab notebooks student solutions book speedrun badges lint
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -58,6 +58,9 @@ book: $(BOOK_READY)  ## build the web site of the course from its saved outputs,
 	$(call step,building the book,$(BIN)/python docs/book/book.py)
 	@grep -h "^the swap lab was not built" build/step.log || true
 	@echo "open $(CURDIR)/build/book/html/index.html"
+
+speedrun: $(READY)  ## seconds of training until the swaps are so good; FLAGS=--help says how to set a record
+	@$(BIN)/python experiments/speedrun.py $(FLAGS)
 
 badges: $(READY)  ## write the repository's new address, REPO=owner/name, into every badge and link
 	@test -n "$(REPO)" || { echo "say where the repository lives: make badges REPO=owner/name"; exit 1; }

@@ -109,12 +109,21 @@ def _replace(temporary: Path, path: Path) -> None:
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it into place on success, remove it on failure."""
+    """Yield a temporary path beside `path`; rename it into place on success, remove it on failure.
+
+    Where nothing can be written there (rights, a full disk), the OSError names `path` and says why.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         _replace(temporary, path)
+    except OSError as error:
+        ours = {str(temporary), *map(str, path.parents), "None"}  # a full disk names no file
+        if error.strerror is None or str(error.filename) not in ours:
+            raise  # of a file that is read meanwhile
+        raise type(error)(f"{path} cannot be written: {error.strerror}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.exists():
+            temporary.unlink()

@@ -1,5 +1,6 @@
 """Checksums and writing whole files."""
 
+import errno
 import hashlib
 import os
 
@@ -94,6 +95,25 @@ def test_atomic_writes_whole_files_or_none(tmp_path):
         raise RuntimeError("stop")
     assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
     assert path.read_text(encoding="utf-8") == "first"
+
+
+def refuse(number, filename):
+    raise OSError(number, os.strerror(number), filename)
+
+
+def test_what_cannot_be_written_is_named_and_what_cannot_be_read_keeps_its_name(tmp_path):
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "below.txt"
+    with pytest.raises(FileExistsError, match="below.txt cannot be written: "), files.atomic(path):
+        pass
+    path = tmp_path / "a.txt"
+    with pytest.raises(OSError, match="a.txt cannot be written: No space left"), files.atomic(path):
+        refuse(errno.ENOSPC, None)
+    with pytest.raises(PermissionError, match="a.txt cannot be written: "), files.atomic(path) as temporary:
+        refuse(errno.EACCES, str(temporary))
+    with pytest.raises(FileNotFoundError, match="input.txt"), files.atomic(path):
+        (tmp_path / "input.txt").read_text()
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_rename_that_is_refused_once_is_tried_again(tmp_path, monkeypatch):
