@@ -109,6 +109,9 @@ def render(source: Path, html: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "sphinx", *options, *places], env=environment)
     if done.returncode:
         raise SystemExit("the book was not built: see the warnings above")
+    for page in html.rglob("*.html"):  # the theme's script chooses light or dark; where none runs, light
+        text = page.read_text(encoding="utf-8")
+        page.write_text(text.replace('data-theme="auto"', 'data-theme="light"', 1), encoding="utf-8")
 
 
 def main(arguments=None) -> int:

@@ -5,6 +5,7 @@ Needs Chromium, chromedriver and the book's packages; skipped without them.
 
 import base64
 import io
+import re
 
 import chromium
 import numpy as np
@@ -201,6 +202,10 @@ def test_without_javascript_the_sliders_pictures_are_shown_at_once(driver, addre
         assert picture.is_displayed() and len(picture.get_attribute("alt")) > 50
         assert int(picture.get_attribute("naturalWidth")) > 0
         assert still.find_element("tag name", "p").text.startswith("With JavaScript a slider stands here")
+    code = driver.find_element("css selector", "div.cell_input div.highlight")
+    shades = [code.value_of_css_property(f"{part}color") for part in ("background-", "")]  # rgba(r, g, b, a)
+    paper, ink = (min(map(float, re.findall(r"[\d.]+", shade)[:3])) for shade in shades)
+    assert paper > 200 > 100 > ink
     check_width(driver, size)
 
 
