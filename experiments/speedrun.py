@@ -39,6 +39,7 @@ def race(profile, out: Path, data, pairs: Pairs, embedder: str, seed: int, goal:
     z_source = evaluation.embed(pairs.x_source, training.frozen_embedder(embedder)[0])
     reached: dict[float, tuple[int, float]] = {}
     for steps in range(stretch, profile.swapper.steps + 1, stretch):
+        torch.compiler.reset()  # each stretch has networks of its own; dynamo forgets those of the last
         part = profile.override("swapper", {"steps": steps})
         run = training.train_swapper(part, out, data, embedder, seed, resume=True)
         scores = to_truth(pairs, pairs.swaps(run.module, z_source))
