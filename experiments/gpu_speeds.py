@@ -91,7 +91,7 @@ def swapper_speed(
 ) -> dict:
     """The very step that trains, with networks that know nothing, on pictures that stay the same."""
     gc.collect()  # the last variant's networks: Accelerate's wrappers refer to themselves
-    accelerator, numbers = training.make_accelerator(precision), profile.swapper
+    accelerator, config = training.make_accelerator(precision), profile.swapper
     embedder = Embedder(profile.embedder.backbone, profile.embedder.dim).eval().requires_grad_(False)
     generator, discriminator, _ = training.build_swapper(profile, embedder.dim)
     if not channels_last:
@@ -99,7 +99,7 @@ def swapper_speed(
             network.to(memory_format=torch.contiguous_format)
     profile = profile.override_all({"profile": {"compile": compiled}})
     swapper = training.prepare_swapper(profile, generator, discriminator, embedder, accelerator)
-    pairs = np.arange(2 * numbers.batch_size).reshape(2, -1) % len(data)
+    pairs = np.arange(2 * config.batch_size).reshape(2, -1) % len(data)
     x_target, x_source = (data.image_batch(part).to(accelerator.device) for part in pairs)
     last: dict[str, torch.Tensor] = {}
 
@@ -114,21 +114,21 @@ def swapper_speed(
 def embedder_speed(profile: Profile, data, seconds: float) -> dict:
     """The embedder's step in the profile's precision, on one batch of the data."""
     gc.collect()
-    accelerator, numbers = training.make_accelerator(profile.mixed_precision), profile.embedder
+    accelerator, config = training.make_accelerator(profile.mixed_precision), profile.embedder
     sampler = datasets.IdentityBatchSampler(
-        data.identities, numbers.identities_per_batch, numbers.images_per_identity, 1, 0
+        data.identities, config.identities_per_batch, config.images_per_identity, 1, 0
     )
     batch = sampler.batch(0)
     x = data.image_batch(batch).to(accelerator.device)
     identity = torch.as_tensor(np.unique(data.identities[batch], return_inverse=True)[1])
     identity = identity.to(accelerator.device)
-    network, head = Embedder(numbers.backbone, numbers.dim).train(), classifier_head(len(batch), numbers)
-    adam = torch.optim.Adam(network.parameters(), numbers.learning_rate)
+    network, head = Embedder(config.backbone, config.dim).train(), classifier_head(len(batch), config)
+    adam = torch.optim.Adam(network.parameters(), config.learning_rate)
     prepared, optimizer = accelerator.prepare(network, adam)
     head = None if head is None else accelerator.prepare(head)
 
     def step(_: int) -> None:
-        accelerator.backward(batch_loss(prepared(x), identity, head, numbers, accelerator)[0])
+        accelerator.backward(batch_loss(prepared(x), identity, head, config, accelerator)[0])
         optimizer.step()
         optimizer.zero_grad()
 

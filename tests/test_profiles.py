@@ -3,8 +3,10 @@
 import dataclasses
 
 import pytest
+import torch
 
 from smoothswap_lib import profiles
+from smoothswap_lib.embedder import Embedder
 
 NAMES = ("quick", "laptop", "gpu64", "gpu128", "paper")
 
@@ -13,8 +15,16 @@ def test_names_and_get():
     assert profiles.names() == NAMES
     for name in NAMES:
         assert profiles.get(name).name == name
-    with pytest.raises(ValueError, match=r"no profile 'huge'.*quick, laptop, gpu64, gpu128, paper"):
-        profiles.get("huge")
+    with pytest.raises(ValueError, match=r"no profile 'colab'.*quick, laptop, gpu64, gpu128, paper"):
+        profiles.get("colab")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_embedders_last_map_still_knows_where_a_nose_is(name):
+    profile = profiles.get(name)
+    trunk = Embedder(profile.embedder.backbone, profile.embedder.dim).trunk.eval()
+    with torch.inference_mode():
+        assert min(trunk(torch.zeros(1, 3, profile.size, profile.size)).shape[2:]) >= 4
 
 
 def test_paper_profile_has_the_numbers_of_section_5_1():

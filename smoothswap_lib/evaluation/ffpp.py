@@ -81,9 +81,9 @@ def find_clips(root: str | Path, compression: str = "c23") -> tuple[dict[str, Pa
 
 
 def _clips(folder: Path) -> dict[str, Path]:
-    """Name -> folder of frames, or video where there are no frames."""
-    videos = {path.stem: path for path in sorted((folder / "videos").glob("*.mp4"))}
-    return videos | {path.name: path for path in sorted((folder / "images").glob("*")) if path.is_dir()}
+    """Name -> folder of frames, or video where there are no frames; hidden files are no clips."""
+    videos = {path.stem: path for path in sorted((folder / "videos").glob("[!.]*.mp4"))}
+    return videos | {path.name: path for path in sorted((folder / "images").glob("[!.]*")) if path.is_dir()}
 
 
 class Frames:
@@ -92,7 +92,7 @@ class Frames:
     def __init__(self, place: Path):
         self.place, self.files, self.video = place, None, None
         if place.is_dir():
-            self.files = sorted(p for p in place.iterdir() if p.suffix.lower() in datasets.IMAGE_SUFFIXES)
+            self.files = sorted(p for p in place.glob("[!.]*") if p.suffix.lower() in datasets.IMAGE_SUFFIXES)
             self.count = len(self.files)
         elif importlib.util.find_spec("cv2") is None:
             raise ModuleNotFoundError(

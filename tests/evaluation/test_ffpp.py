@@ -93,6 +93,16 @@ def test_what_is_not_of_this_shape_is_said(root, tmp_path, capsys):
         ffpp.Frames(tmp_path / "original_sequences" / "youtube" / "c23" / "images" / "000")
 
 
+def test_hidden_files_are_no_clips_and_no_frames(test_split, tmp_path):
+    write(tmp_path / "images" / "000", test_split.pixels(np.arange(2)))
+    (tmp_path / "images" / "000" / "._0000.png").write_bytes(b"written by another system")
+    (tmp_path / "images" / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "._001.mp4").touch()
+    clips = ffpp._clips(tmp_path)
+    assert list(clips) == ["000"] and ffpp.Frames(clips["000"]).count == 2
+
+
 def test_frames_without_a_face_are_left_out(root, reader, monkeypatch):
     found, calls = ffpp.face_crop, []
 
