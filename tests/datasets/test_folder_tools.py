@@ -25,6 +25,9 @@ def test_ffhq_is_known_and_its_gap_is_missing(tmp_path):
     assert report.layout.startswith("FFHQ") and report.people is None and report.files == 4
     assert report.missing == ["image 00002 (and 996 others below 01000)"] and not report.fine
     assert report.notes == ["4 of FFHQ's 70,000 images"]
+    for number in range(2, 999):
+        (tmp_path / "00000" / f"{number:05d}.png").symlink_to(tmp_path / "00000" / "00000.png")
+    assert check(tmp_path).fine and check(tmp_path).missing == []
 
 
 PEOPLE = {

@@ -18,7 +18,7 @@ from smoothswap_lib.training import swapper as loop
 pytestmark = pytest.mark.usefixtures("small_networks")
 
 
-def one_step(step=0, accelerator=None, **config):
+def one_step(step=0, accelerator=None, watched=True, **config):
     """A swapper after one step, its values, and each gradient as it was when its optimizer used it."""
     profile, accelerator = TINY.override("swapper", config), accelerator or Accelerator(cpu=True)
     torch.manual_seed(0)
@@ -42,8 +42,17 @@ def one_step(step=0, accelerator=None, **config):
     optimizers = [adam(name) for name in networks]
     swapper = training.Swapper(*prepared, frozen, ema, *optimizers, profile.swapper, accelerator)
     images = FakeFaces().images
-    values = training.swapper_step(swapper, images[:4], images[20:24], step)
+    asked = []
+    frozen.register_forward_hook(lambda *_: asked.append(1))
+    values = training.swapper_step(swapper, images[:4], images[20:24], step, watched)
+    assert len(asked) == 2 + watched  # source and swap; the target for the curve only
     return networks | {"embedder": frozen}, values, gradients
+
+
+def test_a_step_that_nobody_watches_asks_the_embedder_no_more_than_the_loss_does():
+    (_, watched, _), (_, unwatched, _) = one_step(), one_step(watched=False)
+    assert set(watched) - set(unwatched) == {"cos_target"}
+    assert all(torch.equal(unwatched[name], watched[name]) for name in unwatched)
 
 
 def test_each_parameter_gets_a_gradient_in_its_own_half_and_the_embedder_none():
