@@ -173,8 +173,7 @@ def normalize(notebook):
     notebook.metadata = nbformat.from_dict({"kernelspec": kernel, "language_info": language, **kept})
     widgets = 0
     for cell in notebook.cells:
-        tags = cell.metadata.get("tags")
-        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+        cell.metadata = nbformat.from_dict(contract.kept_metadata(cell))
         for output in cell.get("outputs", []):
             if png := output.get("data", {}).get("image/png"):
                 output.data["image/png"] = quantized(png)

@@ -176,7 +176,7 @@ def folded(text: str, title: str) -> str:
 
 def show_code_as(cell, title: str):
     """Fold a cell's code under a title."""
-    cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
+    cell.metadata["tags"] = list({*cell.metadata.get("tags", []), "hide-input"})
     cell.metadata["mystnb"] = {"code_prompt_show": title, "code_prompt_hide": title}
 
 
@@ -194,6 +194,8 @@ def page_of(notebook, place: str, book: Book):
                 show_code_as(cell, "An answer")
             elif SETUP in cell.source:
                 show_code_as(cell, "Set-up and imports")
+            elif "hide-input" in cell.metadata.get("tags", []):
+                show_code_as(cell, "The code of this figure")
             cell.outputs = [shown(output, place, book) for output in cell.outputs]
         if i in described:
             cell.metadata.setdefault("mystnb", {})["image"] = {"alt": described[i]}
