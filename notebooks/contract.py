@@ -227,7 +227,7 @@ def check_links(notebook, path):
 
 
 def kept_metadata(cell) -> dict:
-    """A cell's tags; one with hide-input, which folds it in the book, is folded in JupyterLab and Colab, too."""
+    """A cell's tags; hide-input folds it in the book, and by these keys in JupyterLab and Colab."""
     folds = {"jupyter": {"source_hidden": True}, "cellView": "form"} if "hide-input" in tags(cell) else {}
     return {"tags": tags(cell), **folds} if tags(cell) else {}
 
