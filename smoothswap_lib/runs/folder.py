@@ -222,8 +222,14 @@ class Run:
             text = f"Stopped after step {self.step}, which is saved: continue with --resume."
             raise Interrupted(text, number)
 
+    def check_folder(self) -> None:
+        """OSError if the folder has gone: writing on would begin another one where the drive was."""
+        if self.accelerator.is_main_process and not (self.folder / "profile.json").is_file():
+            raise OSError(f"{self.folder} is gone (was its drive unmounted?), and nothing more is written")
+
     def save(self) -> None:
         """Write metrics and state; the state last, as it says how many of the rows count."""
+        self.check_folder()
         self._add_time()
         window = self._read_window()
         for name, module in self._modules.items():
@@ -251,6 +257,7 @@ class Run:
         """
         text = {"task": self.task, "profile": self.profile.name}
         text |= {"seed": str(self.seed), "steps": str(self.step)}
+        self.check_folder()
         if self.accelerator.is_main_process:
             path = self.folder / "weights.safetensors"
             checkpoints.save_weights(path, module, {**metadata, **text}, half=True)
@@ -316,7 +323,7 @@ class Run:
 
     def _kept(self) -> str:
         if not self.state_path.is_file():
-            return "No state was saved yet"
+            return "No state is there"
         return f"The last good state is in {self.state_path.parent}; --resume goes on from it"
 
     def _advice(self) -> str:

@@ -18,6 +18,7 @@ NUM_PREVIEWS = 8  # pairs in a grid
 @torch.no_grad()
 def preview(run: Run, ema: nn.Module, embedder: nn.Module, x_target: Tensor, x_source: Tensor) -> None:
     """Write previews/step_NNNNNN.png: pairs (B, 3, H, W) swapped by the moving average."""
+    run.check_folder()
     if run.accelerator.is_main_process:
         rows = {"source": x_source, "target": x_target, "swap": ema(x_target, embedder(x_source))}
         text = {"Software": "smoothswap_lib.training", "Step": str(run.step), "Profile": run.profile.name}

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -265,3 +266,19 @@ def test_what_fails_in_mid_run_is_said_and_can_be_resumed(tmp_path, monkeypatch,
     monkeypatch.undo()
     train("embedder", tmp_path / "run", resume=True)
     assert_same_run(tmp_path / "run", finished["embedder"].folder)
+
+
+@pytest.mark.parametrize("task", ["embedder", "swapper"])
+def test_a_folder_that_goes_in_mid_run_is_not_begun_anew_elsewhere(task, tmp_path):
+    class Unmounted(FakeFaces):
+        reads = 0
+
+        def image_batch(self, indices):
+            self.reads += 1
+            if self.reads == 6:
+                shutil.rmtree(tmp_path / "drive")
+            return super().image_batch(indices)
+
+    with pytest.raises(training.StoppedError, match=r"run is gone \(was its drive unmounted\?\)"):
+        train(task, tmp_path / "drive" / "run", data=Unmounted())
+    assert not (tmp_path / "drive").exists()

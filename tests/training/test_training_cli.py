@@ -150,7 +150,11 @@ def test_a_run_that_fails_or_is_stopped_ends_in_one_line_and_its_exit_code(tmp_p
 
     for error, expected, why in (
         (OSError(28, "No space left on device"), 1, "after step 0: [Errno 28] No space left on device"),
-        (ValueError("a.jpg cannot be read"), 1, "after step 0: a.jpg cannot be read. No state was saved"),
+        (
+            ValueError("a.jpg cannot be read"),
+            1,
+            "after step 0: a.jpg cannot be read. No state is there",
+        ),
         (training.NonFiniteError("step 1: loss is inf"), 1, "embedder stopped: step 1: loss is inf"),
         (training.Interrupted("Stopped after step 3", 15), 143, "Stopped after step 3"),
         (KeyboardInterrupt(), 130, "interrupted before its first step"),
