@@ -268,16 +268,25 @@ def repository(root: Path = ROOT) -> str:
     return project["urls"]["Repository"].removeprefix("https://github.com/")
 
 
+def pages(slug: str) -> str:
+    """Where GitHub Pages publishes the book of OWNER/NAME."""
+    return slug.replace("/", ".github.io/")
+
+
 def move_links(new: str, root: Path = ROOT) -> list[Path]:
     """Write the repository's new OWNER/NAME wherever the old one stands; returns the changed files."""
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", new):
         raise SystemExit(f"'{new}' is no repository: write OWNER/NAME, such as {repository(root)}")
     old, changed = repository(root), []
+    moves = {f"/{old}": f"/{new}", pages(old): pages(new)}
     places = ["pyproject.toml", "README.md", "CONTRIBUTING.md", "CITATION.cff", "data/README.md"]
     for path in [*(root / place for place in places), *sorted((root / "notebooks").rglob("*.ipynb"))]:
         text = path.read_text(encoding="utf-8") if path.exists() else ""
-        if f"/{old}" in text:
-            path.write_text(text.replace(f"/{old}", f"/{new}"), encoding="utf-8")
+        moved = text
+        for one, other in moves.items():
+            moved = moved.replace(one, other)
+        if moved != text:
+            path.write_text(moved, encoding="utf-8")
             changed.append(path)
     return changed
 

@@ -24,11 +24,12 @@ TEMPLATE = Path(__file__).parent / "templates" / "swap_lab.html"
 PAGE = "docs/swap_lab.md"
 BEGIN, END = "<!-- lab -->", "<!-- end of lab -->"
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
-# The page may open no connection: what it loads are scripts beside it, and the browser holds it to that.
+# The page may open no connection, and no picture comes from elsewhere and no form goes there (the book has a
+# form: its search). What it loads are scripts beside it, and the browser holds it to that.
 POLICY = """---
 myst:
   html_meta:
-    "http-equiv=Content-Security-Policy": "connect-src 'none'"
+    "http-equiv=Content-Security-Policy": "connect-src 'none'; img-src 'self' data: blob:; form-action 'self'"
 ---
 """
 

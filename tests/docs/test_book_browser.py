@@ -11,7 +11,7 @@ import chromium
 import numpy as np
 import pytest
 import sprites
-from chromium import errors, until
+from chromium import NARROW, WIDE, check_width, errors, resize, until
 from PIL import Image
 
 from smoothswap_lib import figures
@@ -20,21 +20,11 @@ pytestmark = chromium.MARKS
 FOUND = "return [...document.querySelectorAll('#search-results li a')].map(e => e.getAttribute('href'))"
 LAB = "notebooks/11_swap_lab.html"
 RIGHT, END = "\ue014", "\ue010"  # keys, as WebDriver names them
-WIDE, NARROW = (1440, 1000), (390, 844)  # a laptop's window and a phone's
 SETTLED = """
 const done = arguments[0];
 const mathjax = window.MathJax?.startup?.promise ?? Promise.resolve();
 const images = [...document.images].map(i => { i.loading = 'eager'; return i.decode().catch(() => 0); });
 Promise.all([mathjax, document.fonts.ready, ...images]).then(() => done(true));
-"""
-# Elements that stick out of the window, unless a box around them scrolls.
-STICKING_OUT = """
-const scrolls = e => ['auto', 'scroll'].includes(getComputedStyle(e).overflowX);
-const boxed = e => e.parentElement && (scrolls(e.parentElement) || boxed(e.parentElement));
-const wide = e => e.getBoundingClientRect().right > innerWidth + 1 && e.getClientRects().length;
-return [...document.querySelectorAll('.bd-article *')]
-    .filter(e => wide(e) && !boxed(e) && !e.closest('mjx-assistive-mml'))
-    .slice(0, 5).map(e => e.outerHTML.slice(0, 200));
 """
 
 
@@ -48,11 +38,6 @@ def address(site):
 def driver(tmp_path_factory):
     with chromium.offline(tmp_path_factory.mktemp("chromium")) as driver:
         yield driver
-
-
-def resize(driver, size):
-    metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size == NARROW}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
 
 def show(driver, address, size=WIDE):
@@ -79,14 +64,6 @@ def check_formulas(driver):
     assert driver.execute_script(f"return {bare}.map(e => e.textContent)") == []
     wrong = "return [...document.querySelectorAll('mjx-merror, [data-mjx-error]')].map(e => e.outerHTML)"
     assert driver.execute_script(wrong) == []
-
-
-def check_width(driver, size):
-    assert driver.execute_script("return document.documentElement.scrollWidth") <= size[0]
-    assert driver.execute_script(STICKING_OUT) == []
-    tiny = "return [...document.querySelectorAll('.bd-article :is(p, li, td, pre, summary)')]"
-    tiny += ".filter(e => e.getClientRects().length && parseFloat(getComputedStyle(e).fontSize) < 11)"
-    assert driver.execute_script(f"{tiny}.map(e => e.outerHTML.slice(0, 100))") == []
 
 
 def test_every_page_reads_well_on_a_laptop_and_on_a_phone(driver, address, site):

@@ -21,7 +21,17 @@ FLAGS = (
     "--no-proxy-server",
 )  # fmt: skip
 NO_NETWORK = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+WIDE, NARROW = (1440, 1000), (390, 844)  # a laptop's window and a phone's
 SECONDS = 180  # that a machine with much other work may take for one step
+# Elements that stick out of the window, unless a box around them scrolls.
+STICKING_OUT = """
+const scrolls = e => ['auto', 'scroll'].includes(getComputedStyle(e).overflowX);
+const boxed = e => e.parentElement && (scrolls(e.parentElement) || boxed(e.parentElement));
+const wide = e => e.getBoundingClientRect().right > innerWidth + 1 && e.getClientRects().length;
+return [...document.querySelectorAll('.bd-article *')]
+    .filter(e => wide(e) && !boxed(e) && !e.closest('mjx-assistive-mml'))
+    .slice(0, 5).map(e => e.outerHTML.slice(0, 200));
+"""
 
 
 def start(profile, *flags):
@@ -72,6 +82,19 @@ def until(condition, what):
 def errors(driver):
     """What the console has complained of since it was asked last."""
     return [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+def resize(driver, size):
+    metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size == NARROW}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def check_width(driver, size):
+    assert driver.execute_script("return document.documentElement.scrollWidth") <= size[0]
+    assert driver.execute_script(STICKING_OUT) == []
+    tiny = "return [...document.querySelectorAll('.bd-article :is(p, li, td, pre, summary)')]"
+    tiny += ".filter(e => e.getClientRects().length && parseFloat(getComputedStyle(e).fontSize) < 11)"
+    assert driver.execute_script(f"{tiny}.map(e => e.outerHTML.slice(0, 100))") == []
 
 
 def drag(driver, element, begin, by):

@@ -118,11 +118,14 @@ def test_an_unknown_notebook_is_named_with_those_there_are(checkout):
 
 def test_moving_the_repository_changes_every_link(checkout):
     old = run.repository(checkout)
-    (checkout / "README.md").write_text(f"https://github.com/{old}/issues", encoding="utf-8")
+    readme = "https://github.com/{}/issues https://{}.github.io/{}/docs/swap_lab.html"
+    (checkout / "README.md").write_text(readme.format(old, *old.split("/")), encoding="utf-8")
     path = write(checkout, "00_good.ipynb", [f"# git clone https://github.com/{old}.git"])
     changed = run.move_links("new-owner/new-name", checkout)
     assert {file.name for file in changed} == {"pyproject.toml", "README.md", path.name}
     assert run.repository(checkout) == "new-owner/new-name"
+    moved = readme.format("new-owner/new-name", "new-owner", "new-name")
+    assert (checkout / "README.md").read_text(encoding="utf-8") == moved
     assert "github.com/new-owner/new-name.git" in path.read_text(encoding="utf-8")
     with pytest.raises(SystemExit, match="write OWNER/NAME"):
         run.move_links("https://example.com/x/y", checkout)

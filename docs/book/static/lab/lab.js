@@ -173,7 +173,8 @@
     if (!await navigator.gpu?.requestAdapter().catch(() => null)) return;
     button.hidden = false;
     button.addEventListener("click", async () => {
-      button.disabled = true;
+      element("lab-ratio").focus(); // else the focus is lost with this button
+      button.hidden = true;
       SwapLab.say("Loading what runs on the graphics processor.");
       try {
         const runtime = await SwapLab.openRuntime("webgpu");
@@ -182,7 +183,6 @@
         await compare({ runtime, generator });
         Object.assign(engine, { runtime, generator, embedder });
         state.times = [];
-        button.hidden = true;
         await draw();
         SwapLab.say("The lab now runs on the graphics processor.");
       } catch (error) {

@@ -34,6 +34,7 @@
     }
     element("lab-remove").addEventListener("click", () => {
       photo = null;
+      element("lab-file").focus(); // else the focus is lost with this button
       element("lab-crop").hidden = true;
       element("lab-file").value = "";
       uses.forEach((use) => changed(null, use));

@@ -43,7 +43,8 @@
 
   function choice(kind, number, image, order) {
     const button = document.createElement("button"), caption = document.createElement("span");
-    const canvas = SwapLab.canvas(`Picture ${number}`);
+    const canvas = document.createElement("canvas");
+    canvas.setAttribute("aria-hidden", "true"); // the words below it name the button
     SwapLab.paint(canvas, image);
     caption.textContent = `picture ${number}`;
     button.type = "button";
