@@ -35,4 +35,5 @@ if ! missing=$("$python" "$root/experiments/gpu_check.py" --missing); then
         exit 2
     fi
 fi
-exec "$python" "$root/experiments/gpu_check.py" --out "$out" "$@"
+limit=$(command -v timeout || true)  # ten minutes, whatever a part takes: each writes its report when it ends
+exec ${limit:+"$limit" -s INT -k 10 590} "$python" "$root/experiments/gpu_check.py" --out "$out" "$@"

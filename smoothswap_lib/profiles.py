@@ -296,7 +296,10 @@ def _gpu64() -> Profile:
 
 
 def _gpu128() -> Profile:
-    """The same at 128 px: one level more, half the batch."""
+    """The same at 128 px: one level more, half the batch, an embedder of its own.
+
+    One that learned from 64 px tells people apart with an AUC of .80 at 128 px (.99 at 64; 600 test pairs).
+    """
     swapper = {"channel_multipliers": (1, 2, 2, 2, 2), "steps": 40_000, "batch_size": 16, "self_pairs": 2}
     swapper |= {"discriminator_base": 4096, "r1_gamma": 0.2}  # StyleGAN2: 0.0002 x 128^2 / 16
     embedder = {"backbone": "resnet50", "dim": 512, "steps": 15_000}

@@ -73,6 +73,12 @@ def test_peak_of_a_known_sequence_of_tensors():
     assert counter.peak == counter.live == 8000 and third.shape == fourth.shape
 
 
+@pytest.mark.parametrize(("name", "most"), [("gpu64", 70), ("gpu128", 300)])
+def test_a_gpus_profiles_take_an_hour_and_an_afternoon_on_a_t4(name, most):
+    minutes = costs.predicted_minutes(profiles.get(name), ["T4"])["T4"]
+    assert most / 2 < sum(minutes.values()) < most
+
+
 def test_seconds_add_up_and_r1_counts_by_its_share(monkeypatch):
     work = costs.Work(flops=6e9, traffic=4e9, peak=0, gradients=100_000_000)
     machine = costs.Machine("m", flops=2e9, bandwidth=1e9, link=1e8)
