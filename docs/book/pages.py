@@ -176,7 +176,7 @@ def folded(text: str, title: str) -> str:
 
 def show_code_as(cell, title: str):
     """Fold a cell's code under a title."""
-    cell.metadata["tags"] = list({*cell.metadata.get("tags", []), "hide-input"})
+    cell.metadata["tags"] = list(dict.fromkeys([*cell.metadata.get("tags", []), "hide-input"]))
     cell.metadata["mystnb"] = {"code_prompt_show": title, "code_prompt_hide": title}
 
 

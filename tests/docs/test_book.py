@@ -102,10 +102,12 @@ def test_answers_are_folded_and_widgets_replaced(view):
         new_code_cell("def f():\n    pass", metadata={"tags": ["solution"]}),
         new_markdown_cell("*Answer.* Because.", metadata={"tags": ["solution"]}),
         new_code_cell("slider", outputs=[slider]),
+        new_code_cell("plt.show()", metadata={"tags": ["hide-input"]}),
     ]
-    setup, code, prose, widget = pages.page_of(new_notebook(cells=cells), PAGES[1], toy_book()).cells
+    setup, code, prose, widget, plot = pages.page_of(new_notebook(cells=cells), PAGES[1], toy_book()).cells
     assert "hide-input" in setup.metadata["tags"]
     assert code.metadata["tags"] == ["solution", "hide-input"]
+    assert plot.metadata["tags"] == ["hide-input"] and "figure" in plot.metadata["mystnb"]["code_prompt_show"]
     assert prose.source.startswith("<details") and "\n\n*Answer.* Because.\n\n" in prose.source
     assert list(widget.outputs[0].data) == ["text/markdown"]
     shelf = pages.Book(PAGES, URL, sprites={"PairTab": "<div>"})

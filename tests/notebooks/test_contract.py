@@ -90,6 +90,7 @@ BREACHES = [
     (set_cell(3, source=""), "empty code cell"),
     (replace(2, "plt.show()", "plt.plot(x);  # hidden"), "ends with ';'"),
     (set_metadata(3, tags=["nbval-skip"]), "tag nbval-skip"),
+    (set_metadata(3, tags=["hide-input"]), "run `make notebooks`"),  # open in JupyterLab and Colab
     (set_metadata(3, tags=["raises-exception"]), "tag raises-exception"),
     (replace(3, "print", "# NBVAL_IGNORE_OUTPUT: it trains\nprint"), "nbval does not read"),
     (replace(5, "assert loss < 1", "train()"), "must assert"),
