@@ -10,8 +10,8 @@ from accelerate.state import AcceleratorState
 from tiny_runs import TINY, train
 from torch import nn
 
-from smoothswap_lib import checkpoints, generator, training
-from smoothswap_lib.discriminator import Discriminator
+from smoothswap_lib import checkpoints, generator, layers, training
+from smoothswap_lib.discriminator import Discriminator, StridedDiscriminator
 from smoothswap_lib.runs import folder
 from smoothswap_lib.training import accelerator as machine
 
@@ -95,6 +95,13 @@ def test_the_discriminators_activations_are_clamped_in_half_precision_only():
         assert discriminator.blocks["16x16"](discriminator.from_rgb(x)).abs().max() > 1e4
         with torch.autocast("cpu", dtype=torch.float16):
             assert discriminator(x).isfinite().all()
+    strided = StridedDiscriminator(16, 64, 8)  # the GPU profiles'
+    with torch.no_grad():
+        strided.convs["16x16"].bias += 3e4
+        assert strided.features(x).abs().max() > layers.HALF_PRECISION_LIMIT
+        with torch.autocast("cpu", dtype=torch.float16):
+            assert strided.features(x).abs().max() == layers.HALF_PRECISION_LIMIT
+            assert strided(x).isfinite().all()
 
 
 def test_the_scaler_is_saved_and_resumed(tmp_path, half_precision):
